@@ -1,0 +1,47 @@
+# Everything runs in a virtual environment made here; nothing but python3 and make is
+# needed. `make demo` first, then `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+# The PyTorch build that cross-checks and peer benchmarks install.
+TORCH  ?= torch==2.13.0
+OUT    ?= runs/demo
+
+.PHONY: demo test test-deep lint type bench gradcheck peers clean
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+$(VENV)/.peers: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[peers]"
+	touch $@
+
+demo: $(VENV)/.ready   ## train on the shipped images, look at what it learned
+	$(BIN)/tinyvq demo --out $(OUT)
+
+gradcheck: $(VENV)/.ready   ## prove every gradient
+	$(BIN)/tinyvq gradcheck
+
+test: $(VENV)/.ready   ## under 10 minutes on two cores
+	$(BIN)/python -m pytest
+
+test-deep: $(VENV)/.ready   ## the long ones too
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -m "deep or not deep"
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(VENV)/.ready
+	$(BIN)/mypy
+
+peers: $(VENV)/.peers   ## PyTorch and the others that tinyvq is held against
+
+bench: $(VENV)/.peers
+	$(BIN)/tinyvq bench
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,36 @@
+"""Kernels for vector-quantised image models: arrays in, arrays out.
+
+Nothing here knows of tensors, graphs or models. Each folder holds all implementations
+of its operations side by side, the reference first.
+"""
+
+from tinyvq_kernels._table import (
+    Kernel,
+    KernelUnavailable,
+    kernels,
+    resolve,
+    use_kernels,
+)
+from tinyvq_kernels._warmup import is_warm, warm_up
+from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
+from tinyvq_kernels.gemm import matmul
+from tinyvq_kernels.optimizer import adam
+from tinyvq_kernels.scatter import code_sums
+from tinyvq_kernels.search import nearest_code
+
+__all__ = [
+    "Kernel",
+    "KernelUnavailable",
+    "adam",
+    "code_sums",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "is_warm",
+    "kernels",
+    "matmul",
+    "nearest_code",
+    "resolve",
+    "use_kernels",
+    "warm_up",
+]

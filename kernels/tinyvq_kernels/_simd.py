@@ -1,0 +1,236 @@
+"""A vector vocabulary for Numba kernels: a register of floats, and what it can do.
+
+Numba compiles scalar loops and hopes that LLVM vectorises them. For the inner loop of a
+matrix product hope is not enough: twelve running sums must live in registers from the
+first step to the last. So this file gives Numba one new type, a *vector*, that LLVM
+knows as `<8 x float>` or `<4 x double>` (32 bytes, one AVX register; LLVM splits it on
+narrower machines), and the few operations that the kernels need:
+
+    v = load(a, i)          the vector a[i : i+lanes] of a 1-D contiguous array
+    v = load_like(u, a, i)  as many elements of a as the vector u has lanes
+    store(a, i, v)          write it back
+    v = broadcast(a, i)     a[i] in every lane
+    v = splat(x)            the scalar x in every lane
+    r = fma(a, b, c)        a·b + c with one rounding, vectors or scalars
+    r = add(a, b)           lane by lane
+    m = greater(a, b)       lane by lane, a mask
+    r = select(m, a, b)     a where the mask holds, else b
+    k = indices(like, i)    the int32 i in as many lanes as `like` has
+
+A local variable of vector type is a register. Inside a kernel compiled by `jit` the
+operations are single instructions; outside they cannot be called. They check no bounds.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, models, register_model
+
+VECTOR_BYTES = 32
+
+
+class Vector(types.Type):
+    """The Numba type of a vector: an element type and a number of lanes."""
+
+    def __init__(self, element: Any, lanes: int) -> None:
+        self.element = element
+        self.lanes = lanes
+        super().__init__(name=f"Vector({element}, {lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            manager, vector, ir.VectorType(_scalar(vector), vector.lanes)
+        )
+
+
+def _scalar(vector: Vector) -> Any:
+    element = vector.element
+    if element is types.float32:
+        return ir.FloatType()
+    if element is types.float64:
+        return ir.DoubleType()
+    return ir.IntType(element.bitwidth)
+
+
+def _instruction(typing: Any) -> Any:
+    """Make a Numba intrinsic: called in kernels alone, where types are Numba's."""
+    return intrinsic(typing)
+
+
+def lanes_of(itemsize: int) -> int:
+    """Count the floats of `itemsize` bytes in one vector: 8 float32 or 4 float64."""
+    return VECTOR_BYTES // itemsize
+
+
+def _vector_of(element: Any) -> Vector:
+    return Vector(element, lanes_of(element.bitwidth // 8))
+
+
+def _is_flat(array: Any) -> bool:
+    return isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, i: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [i])
+
+
+def _load(
+    context: Any, builder: Any, array_type: Any, vector: Vector, array: Any, i: Any
+) -> Any:
+    at = _pointer(context, builder, array_type, array, i)
+    as_vector = context.get_value_type(vector).as_pointer()
+    loaded = builder.load(builder.bitcast(at, as_vector))
+    loaded.align = array_type.dtype.bitwidth // 8  # of an element: any offset will do
+    return loaded
+
+
+def _spread(builder: Any, scalar: Any, lanes: int) -> Any:
+    """Put one scalar into every lane: insert it into lane 0, then shuffle."""
+    vector = ir.VectorType(scalar.type, lanes)
+    zero = ir.Constant(ir.IntType(32), 0)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, zero)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), mask)
+
+
+@_instruction
+def load(typingctx: Any, array: Any, i: Any) -> Any:
+    """Load the vector array[i : i+lanes]; any alignment."""
+    if not _is_flat(array):
+        return None
+    vector = _vector_of(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _load(context, builder, array, vector, args[0], args[1])
+
+    return vector(array, types.intp), generate
+
+
+@_instruction
+def load_like(typingctx: Any, like: Any, array: Any, i: Any) -> Any:
+    """Load as many elements of the array as the vector `like` has lanes."""
+    if not (_is_flat(array) and isinstance(like, Vector)):
+        return None
+    vector = Vector(array.dtype, like.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _load(context, builder, array, vector, args[1], args[2])
+
+    return vector(like, array, types.intp), generate
+
+
+@_instruction
+def store(typingctx: Any, array: Any, i: Any, vector: Any) -> Any:
+    """Store a vector to array[i : i+lanes]; any alignment."""
+    if not (_is_flat(array) and isinstance(vector, Vector)):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = _pointer(context, builder, array, args[0], args[1])
+        stored = builder.store(args[2], builder.bitcast(at, args[2].type.as_pointer()))
+        stored.align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@_instruction
+def broadcast(typingctx: Any, array: Any, i: Any) -> Any:
+    """Load array[i] into every lane (one instruction, vbroadcastss, on AVX)."""
+    if not _is_flat(array):
+        return None
+    vector = _vector_of(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        scalar = builder.load(_pointer(context, builder, array, args[0], args[1]))
+        return _spread(builder, scalar, vector.lanes)
+
+    return vector(array, types.intp), generate
+
+
+@_instruction
+def splat(typingctx: Any, x: Any) -> Any:
+    """Put the float x into every lane."""
+    if not isinstance(x, types.Float):
+        return None
+    vector = _vector_of(x)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _spread(builder, args[0], vector.lanes)
+
+    return vector(x), generate
+
+
+@_instruction
+def indices(typingctx: Any, like: Any, i: Any) -> Any:
+    """Put the integer i, as int32, into as many lanes as `like` has."""
+    if not isinstance(like, Vector):
+        return None
+    vector = Vector(types.int32, like.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        narrow = builder.trunc(args[1], ir.IntType(32))
+        return _spread(builder, narrow, vector.lanes)
+
+    return vector(like, types.int64), generate
+
+
+@_instruction
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """Multiply and add with one rounding: a·b + c, three vectors or three floats."""
+    if not (a == b == c and isinstance(a, Vector | types.Float)):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        element = a.element if isinstance(a, Vector) else a
+        suffix = f"f{element.bitwidth}"
+        if isinstance(a, Vector):
+            suffix = f"v{a.lanes}{suffix}"
+        fused = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.{suffix}"
+        )
+        return builder.call(fused, args)
+
+    return a(a, b, c), generate
+
+
+@_instruction
+def add(typingctx: Any, a: Any, b: Any) -> Any:
+    """Add two vectors lane by lane."""
+    if not (a == b and isinstance(a, Vector)):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(args[0], args[1])
+
+    return a(a, b), generate
+
+
+@_instruction
+def greater(typingctx: Any, a: Any, b: Any) -> Any:
+    """Compare lane by lane, a > b; false where either is NaN."""
+    if not (a == b and isinstance(a, Vector)):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fcmp_ordered(">", args[0], args[1])
+
+    return Vector(types.Integer("int1", 1, True), a.lanes)(a, b), generate
+
+
+@_instruction
+def select(typingctx: Any, mask: Any, a: Any, b: Any) -> Any:
+    """Take a where the mask holds and b elsewhere, lane by lane."""
+    if not (a == b and isinstance(a, Vector) and mask.lanes == a.lanes):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(args[0], args[1], args[2])
+
+    return a(mask, a, b), generate

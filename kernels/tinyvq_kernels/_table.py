@@ -1,0 +1,106 @@
+"""Which implementations of each operation there are, and which one runs.
+
+Every operation has a ladder of variants that do the same: the reference, which is the
+specification, and faster ones. `resolve` picks by where the array lives. Nothing falls
+back silently: what is missing raises `KernelUnavailable` and lists what there is.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+FLOATS = ("float32", "float64")
+
+
+class KernelUnavailable(LookupError):
+    """No kernel of that operation, backend, variant or dtype."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One implementation of one operation.
+
+    op        the operation, "conv2d"
+    backend   where its arrays live: "cpu" or "cuda"
+    variant   the rung of the ladder, "reference", "tiled"
+    load      returns the function; what it needs is imported or compiled only then
+    what      what this rung changes against the one before, in a few words
+    dtypes    the dtypes it takes
+    default   whether `resolve` picks it unasked (one a backend)
+    """
+
+    op: str
+    backend: str
+    variant: str
+    load: Callable[[], Callable[..., Any]]
+    what: str
+    dtypes: tuple[str, ...] = FLOATS
+    default: bool = False
+
+
+_TABLE: dict[tuple[str, str, str], Kernel] = {}
+_OVERRIDES: ContextVar[dict[str, str] | None] = ContextVar("overrides", default=None)
+
+
+def declare(*ladder: Kernel) -> None:
+    """Enter an operation's variants into the table, in the order to read them."""
+    for kernel in ladder:
+        _TABLE[kernel.op, kernel.backend, kernel.variant] = kernel
+
+
+def kernels(op: str | None = None) -> tuple[Kernel, ...]:
+    """List all kernels, or those of one operation."""
+    return tuple(k for k in _TABLE.values() if op is None or k.op == op)
+
+
+def backend_of(array: Any) -> str:
+    """Name the backend that an array lives on: "cpu" or "cuda"."""
+    if isinstance(array, np.ndarray):
+        return "cpu"
+    if type(array).__module__.split(".")[0] == "cupy":
+        return "cuda"
+    raise TypeError(f"expected a NumPy or CuPy array, got {type(array).__name__}")
+
+
+def resolve(op: str, like: Any) -> Callable[..., Any]:
+    """Find the function that runs `op` on an array like this one.
+
+    Raises KernelUnavailable where there is none for its backend and dtype.
+    """
+    backend = backend_of(like)
+    wanted = (_OVERRIDES.get() or {}).get(op)
+    for kernel in kernels(op):
+        chosen = kernel.variant == wanted if wanted else kernel.default
+        if chosen and kernel.backend == backend and str(like.dtype) in kernel.dtypes:
+            return kernel.load()
+    asked = f"{op}({wanted or 'default'}) on {backend} for {like.dtype}"
+    raise KernelUnavailable(f"no kernel {asked}; there is: {_describe(op)}")
+
+
+@contextmanager
+def use_kernels(**variants: str) -> Iterator[None]:
+    """Run the named variants inside the block: `with use_kernels(conv2d="reference")`.
+
+    Raises KernelUnavailable at once for an operation or variant that does not exist.
+    """
+    for op, variant in variants.items():
+        if not any(k.variant == variant for k in kernels(op)):
+            there = (
+                _describe(op) or f"the operations {sorted({k.op for k in kernels()})}"
+            )
+            raise KernelUnavailable(f"no kernel {op}={variant!r}; there is: {there}")
+    token = _OVERRIDES.set({**(_OVERRIDES.get() or {}), **variants})
+    try:
+        yield
+    finally:
+        _OVERRIDES.reset(token)
+
+
+def _describe(op: str) -> str:
+    return ", ".join(
+        f"{k.variant} ({k.backend}; {'/'.join(k.dtypes)})" for k in kernels(op)
+    )

@@ -1,0 +1,43 @@
+"""Compile all CPU kernels ahead of their first use, and say so.
+
+Compiling takes tens of seconds, once a machine and version; afterwards the code is read
+from the cache on disk. A program that trains calls this first, so that its user sees
+what is going on.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tinyvq_kernels._jit import CACHE_DIR
+from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
+from tinyvq_kernels.gemm import matmul
+from tinyvq_kernels.optimizer import adam
+from tinyvq_kernels.scatter import code_sums
+from tinyvq_kernels.search import nearest_code
+
+
+def is_warm(dtype: str = "float32") -> bool:
+    """Tell whether all kernels for a dtype were compiled on this machine before."""
+    return (CACHE_DIR / f"complete-{dtype}").exists()
+
+
+def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
+    """Compile kernel after kernel; yield each name, and how many there are, before."""
+    one = np.ones((1, 1, 1, 1), dtype)
+    row = np.ones((1, 1), dtype)
+    index = np.zeros(1, np.int64)
+    slots = [np.ones(1, dtype) for _ in range(4)]
+    calls: dict[str, Callable[[], object]] = {
+        "conv2d": lambda: conv2d(one, one),
+        "conv2d_input_grad": lambda: conv2d_input_grad(one, one, (1, 1)),
+        "conv2d_weight_grad": lambda: conv2d_weight_grad(one, one, (1, 1)),
+        "matmul": lambda: matmul(row, row),
+        "nearest_code": lambda: nearest_code(row, row),
+        "code_sums": lambda: code_sums(row, index, 1),
+        "adam": lambda: adam(*slots, step=1, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8),
+    }
+    for name, call in calls.items():
+        yield name, len(calls)
+        call()
+    (CACHE_DIR / f"complete-{dtype}").touch()

@@ -1,0 +1,114 @@
+"""Nearest-code search on CPU cores: a matrix product that keeps only its maxima.
+
+Tiles of 6 vectors × 16 codes (float32) start at -|e|²/2 and run over d; each lane is
+the chain that the contract defines. After a panel of 16 codes every lane compares with
+the best score it has seen and keeps the panel's number; a row's 16 lanes are compared
+once, at the end. Codes are packed in panels of 16 columns, and a block of rows meets a
+panel while it is in cache.
+"""
+
+import numpy as np
+
+from tinyvq_kernels._door import flat
+from tinyvq_kernels._jit import jit, prange
+from tinyvq_kernels._simd import (
+    fma,
+    greater,
+    indices,
+    load,
+    load_like,
+    select,
+    store,
+)
+from tinyvq_kernels._tile import multiply_tile, pack_columns, store_tile, tile_width
+from tinyvq_kernels._types import Array, Flat, Ints
+from tinyvq_kernels.search.reference import check_finite, check_scores
+
+BLOCK = 192  # rows a task, a multiple of 6
+
+
+def nearest_code(z: Array, codes: Array) -> Array:
+    """Search; shapes as in the package's contract."""
+    check_finite(z, codes)
+    n, depth = z.shape
+    m = codes.shape[0]
+    found = np.empty(n, np.int64)
+    best = np.empty(n, z.dtype)
+    width = tile_width(z.dtype)
+    packed = np.empty(-(-m // width) * depth * width, z.dtype)
+    pack_columns(flat(codes.T), depth, m, width, packed)
+    # Columns beyond the last code score -inf and are never the best.
+    start = np.full(-(-m // width) * width, -np.inf, z.dtype)
+    _starts(flat(codes), m, depth, start)
+    if not np.isfinite(start[:m]).all():
+        row = int(np.isfinite(start[:m]).argmin())
+        raise ValueError(
+            f"nearest_code: row {row} of codes overflows {z.dtype} in |e|²"
+        )
+    _search(flat(z), n, depth, packed, start, best, found)
+    check_scores(best, 0)
+    return found
+
+
+def _code_starts(codes: Flat, m: int, depth: int, start: Flat) -> None:
+    """Fill start[:m] with -|e|²/2, each |e|² one chain of fused multiply-adds."""
+    for code in range(m):
+        length = codes.dtype.type(0)
+        for d in range(code * depth, (code + 1) * depth):
+            length = fma(codes[d], codes[d], length)
+        start[code] = -length / codes.dtype.type(2)
+
+
+def _search_blocks(
+    z: Flat, n: int, depth: int, packed: Flat, start: Flat, best: Flat, found: Ints
+) -> None:
+    tile = 64 // z.itemsize
+    for task in prange((n + BLOCK - 1) // BLOCK):
+        first = task * BLOCK
+        rows = min(BLOCK, n - first)
+        base = np.empty(rows + 5, np.int64)
+        for i in range(rows):
+            base[i] = (first + i) * depth
+        base[rows:] = base[rows - 1]
+        taps = np.zeros(1, np.int64)
+        scores = np.full((rows + 5) * tile, -np.inf, z.dtype)
+        panels = np.zeros((rows + 5) * tile, np.int32)
+        fresh = np.empty(6 * tile, z.dtype)
+        for panel in range(start.size // tile):
+            at = panel * depth * tile
+            for i in range(0, rows, 6):
+                sums = multiply_tile(
+                    z, base, i, taps, depth, packed, at, start, panel * tile
+                )
+                store_tile(sums, fresh, 0)
+                keep_best(fresh, panel, scores, panels, i * tile)
+        for i in range(rows):
+            top = scores[i * tile]
+            code = panels[i * tile] * tile
+            for lane in range(1, tile):
+                score = scores[i * tile + lane]
+                other = panels[i * tile + lane] * tile + lane
+                if score > top or (score == top and other < code):
+                    top, code = score, other
+            best[first + i] = top
+            found[first + i] = code
+
+
+def _keep_best(fresh: Flat, panel: int, scores: Flat, panels: Ints, at: int) -> None:
+    """Where a lane beats its best so far, keep its score and this panel's number.
+
+    Strictly greater: among equal scores of a lane the first panel stays.
+    """
+    lanes = 32 // scores.itemsize
+    for i in range(0, 12 * lanes, lanes):
+        score = load(fresh, i)
+        best = load(scores, at + i)
+        better = greater(score, best)
+        number = load_like(score, panels, at + i)
+        store(scores, at + i, select(better, score, best))
+        store(panels, at + i, select(better, indices(score, panel), number))
+
+
+keep_best = jit(_keep_best, inline=True)
+_starts = jit(_code_starts)
+_search = jit(_search_blocks, parallel=True)

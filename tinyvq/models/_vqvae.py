@@ -1,0 +1,92 @@
+"""VQVAE: encoder, quantizer, decoder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq import ops
+from tinyvq.errors import ShapeError
+from tinyvq.nn import Layer, Module
+from tinyvq.quantizers import Quantizer, QuantizerStats
+from tinyvq.tensor import Tensor, no_grad
+
+
+@dataclass(frozen=True)
+class VQVAEOutput:
+    """The result of a VQVAE's forward.
+
+    reconstruction        (N,H,W,C)
+    loss                  reconstruction term + the quantizer's loss
+    reconstruction_mse    mean squared error over all pixel values, no gradient
+    indices               (N,P,Q) int64
+    stats                 for `model.quantizer.update`, and for the log
+    """
+
+    reconstruction: Tensor
+    loss: Tensor
+    reconstruction_mse: float
+    indices: npt.NDArray[np.int64]
+    stats: QuantizerStats
+
+
+class VQVAE(Module):
+    """Images to a grid of codes and back (van den Oord et al., arXiv:1711.00937).
+
+    encoder         (N,H,W,C) -> (N,P,Q,D), any module
+    quantizer       (N,P,Q,D) -> codes
+    decoder         (N,P,Q,D) -> (N,H,W,C), any module
+    pixel_variance  of the training pixels; the reconstruction term is the mean squared
+                    error over it, so that the same weights suit any data
+
+    The loss is mse(x, reconstruction) / pixel_variance + the quantizer's loss.
+    """
+
+    def __init__(
+        self,
+        encoder: Layer,
+        quantizer: Quantizer,
+        decoder: Layer,
+        *,
+        pixel_variance: float = 1.0,
+    ) -> None:
+        self.encoder = encoder
+        self.quantizer = quantizer
+        self.decoder = decoder
+        self.pixel_variance = pixel_variance
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> "VQVAE":
+        """Build one of the usual networks; see `tinyvq.models.presets`."""
+        from tinyvq.models._presets import build  # the presets build VQVAEs
+
+        return build(name, **settings)
+
+    def __call__(self, x: Tensor) -> VQVAEOutput:
+        """Encode, quantize, decode images x (N,H,W,C); values around [-0.5, 0.5]."""
+        quantized = self.quantizer(self.encoder(x))
+        reconstruction = self.decoder(quantized.quantized)
+        if reconstruction.shape != x.shape:
+            raise ShapeError(
+                f"the decoder makes {reconstruction.shape} of images {x.shape}; "
+                "their size must suit the network's strides"
+            )
+        mse = ops.mse_loss(reconstruction, x)
+        return VQVAEOutput(
+            reconstruction=reconstruction,
+            loss=mse / self.pixel_variance + quantized.loss,
+            reconstruction_mse=mse.item(),
+            indices=quantized.indices,
+            stats=quantized.stats,
+        )
+
+    def encode(self, x: Tensor) -> npt.NDArray[np.int64]:
+        """Return the code indices (N,P,Q) of images (N,H,W,C)."""
+        with no_grad():
+            return self.quantizer(self.encoder(x)).indices
+
+    def decode(self, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return the images (N,H,W,C) of code indices (N,P,Q)."""
+        with no_grad():
+            return self.decoder(self.quantizer.lookup(indices))

@@ -1,0 +1,115 @@
+"""How gradients pass a codebook: table lookup, straight-through, the codebook losses.
+
+A lookup of the nearest code has a derivative of zero almost everywhere. So each
+gradient that a VQ-VAE uses is a decision, and each decision is a Function here, not an
+accident of `detach` calls.
+"""
+
+from dataclasses import dataclass
+
+from tinyvq_kernels import code_sums
+
+from tinyvq.errors import DTypeError, ShapeError
+from tinyvq.function import Array, Context, Function
+from tinyvq.ops._losses import same_shape
+from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+
+
+@dataclass(frozen=True)
+class Embedding(Function):
+    """y = table[indices]."""
+
+    def forward(self, ctx: Context, table: Array, indices: Array) -> Array:
+        ctx.save(indices=indices, num_rows=table.shape[0])
+        return table[indices]
+
+    # A row's gradient is the sum over all places where it was looked up.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        rows = gy.reshape(-1, gy.shape[-1])  # (lookups, D)
+        sums, _ = code_sums(rows, ctx.indices.reshape(-1), ctx.num_rows)
+        return sums, None
+
+
+def embedding(table: Operand, indices: Operand) -> Tensor:
+    """Look up rows: table (M,D), indices (...) integers in 0 .. M-1 -> (...,D)."""
+    table, indices = as_tensor(table), as_tensor(indices)
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"embedding: indices must be integers, got {indices.dtype}")
+    if table.ndim != 2:
+        raise ShapeError(f"embedding: table must be (M,D), got {table.shape}")
+    if indices.size:
+        low, high = int(indices.array.min()), int(indices.array.max())
+        if low < 0 or high >= table.shape[0]:
+            raise ShapeError(
+                f"embedding: indices must be in 0 .. {table.shape[0] - 1}, "
+                f"got {low} .. {high}"
+            )
+    return apply(Embedding(), table, indices)
+
+
+@dataclass(frozen=True)
+class StraightThrough(Function):
+    """y = codes; the gradient goes to z as if y were z."""
+
+    def forward(self, ctx: Context, z: Array, codes: Array) -> Array:
+        return codes.copy()
+
+    # By design, not by derivation: gz = gy (Bengio et al., arXiv:1308.3432; van den
+    # Oord et al., arXiv:1711.00937, section 3.2). Codes learn from their own loss.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        return gy, None
+
+
+def straight_through(z: Operand, codes: Operand) -> Tensor:
+    """Hand `codes` on and their gradient back to `z`; both of one shape."""
+    z, codes = as_tensor(z), as_tensor(codes)
+    if z.shape != codes.shape:
+        raise ShapeError(
+            f"straight_through: shapes differ, {z.shape} and {codes.shape}"
+        )
+    return apply(StraightThrough(), z, codes.detach())
+
+
+@dataclass(frozen=True)
+class VQLoss(Function):
+    """L = a · mean((sg(z) - e)²) + β · mean((z - sg(e))²), sg: stop the gradient.
+
+    The first term, a = codebook_weight, moves the codes e to the vectors z; the second,
+    β = commitment_weight, commits the encoder to its codes. As values the two means
+    are equal; they differ in whom they move. Means over all values, positions and code
+    width alike.  Source: arXiv:1711.00937, eq. 3.
+    """
+
+    codebook_weight: float
+    commitment_weight: float
+
+    def forward(self, ctx: Context, z: Array, e: Array) -> Array:
+        difference = z - e
+        ctx.save(difference=difference)
+        weight = self.codebook_weight + self.commitment_weight
+        return weight * (difference * difference).mean()
+
+    # Each term moves one side: gz = β 2 (z - e) / n and ge = -a 2 (z - e) / n.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        scale = gy * (2 / ctx.difference.size)
+        gz = ge = None
+        if ctx.needs[0]:
+            gz = (self.commitment_weight * scale).astype(gy.dtype) * ctx.difference
+        if ctx.needs[1]:
+            ge = (-self.codebook_weight * scale).astype(gy.dtype) * ctx.difference
+        return gz, ge
+
+
+def vq_loss(
+    z: Operand,
+    codes: Operand,
+    *,
+    codebook_weight: float = 1.0,
+    commitment_weight: float = 0.25,
+) -> Tensor:
+    """Codebook loss + β · commitment loss, on values before the straight-through.
+
+    z, codes  of one shape; `codes` may be constant (an EMA codebook)
+    """
+    function = VQLoss(codebook_weight, commitment_weight)
+    return apply(function, *same_shape("vq_loss", z, codes))

@@ -1,0 +1,129 @@
+"""Reductions over axes: sum, mean, var, max."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyvq.errors import ShapeError
+from tinyvq.function import Array, Context, Function
+from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+
+Axes = int | tuple[int, ...] | None
+
+
+def _expanded(gy: Array, axis: Axes, shape: tuple[int, ...]) -> Array:
+    """Give a reduced gradient its reduced axes back, with length 1."""
+    if axis is None:
+        return gy.reshape((1,) * len(shape))
+    axes = {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
+    return gy.reshape([1 if i in axes else n for i, n in enumerate(shape)])
+
+
+@dataclass(frozen=True)
+class Sum(Function):
+    """y = Σ x over the axes."""
+
+    axis: Axes = None
+    keepdims: bool = False
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        ctx.save(shape=x.shape)
+        return x.sum(axis=self.axis, keepdims=self.keepdims)
+
+    # Each x counts once: ∂y/∂x = 1.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        gy = _expanded(gy, self.axis, ctx.shape)
+        return (np.broadcast_to(gy, ctx.shape),)
+
+
+def sum(x: Operand, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Add up over an axis, several, or all."""
+    return apply(Sum(axis, keepdims), as_tensor(x))
+
+
+@dataclass(frozen=True)
+class Mean(Function):
+    """y = Σ x / n over the axes."""
+
+    axis: Axes = None
+    keepdims: bool = False
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        ctx.save(shape=x.shape)
+        return x.mean(axis=self.axis, keepdims=self.keepdims)
+
+    # ∂y/∂x = 1 / n.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        n = math.prod(ctx.shape) / gy.size
+        gy = _expanded(gy, self.axis, ctx.shape)
+        return (np.broadcast_to(gy / n, ctx.shape),)
+
+
+def mean(x: Operand, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Average over an axis, several, or all."""
+    x = as_tensor(x)
+    if x.size == 0:
+        raise ShapeError(f"mean: there is nothing to average in shape {x.shape}")
+    return apply(Mean(axis, keepdims), x)
+
+
+@dataclass(frozen=True)
+class Var(Function):
+    """y = Σ (x - mean)² / (n - correction) over the axes."""
+
+    axis: Axes = None
+    keepdims: bool = False
+    correction: int = 0
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        centred = x - x.mean(axis=self.axis, keepdims=True)
+        total = (centred * centred).sum(axis=self.axis, keepdims=self.keepdims)
+        ctx.save(centred=centred)
+        return total / (x.size // total.size - self.correction)
+
+    # ∂y/∂x = 2 (x - mean) / (n - correction): the part through the mean cancels, since
+    # Σ (x - mean) = 0.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        n = ctx.centred.size // gy.size - self.correction
+        gy = _expanded(gy, self.axis, ctx.centred.shape)
+        return (gy * (2 / n) * ctx.centred,)
+
+
+def var(
+    x: Operand, axis: Any = None, keepdims: bool = False, *, correction: int = 0
+) -> Tensor:
+    """Variance over an axis, several, or all; correction=1 makes it unbiased."""
+    x = as_tensor(x)
+    axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
+    n = math.prod(x.shape[int(a)] for a in axes)
+    if n <= correction:
+        raise ShapeError(
+            f"var: needs more than correction={correction} values, got {n} of {x.shape}"
+        )
+    return apply(Var(axis, keepdims, correction), x)
+
+
+@dataclass(frozen=True)
+class Max(Function):
+    """y = the largest x over the axes."""
+
+    axis: Axes = None
+    keepdims: bool = False
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        y = x.max(axis=self.axis, keepdims=self.keepdims)
+        ctx.save(x=x, y=y)
+        return y
+
+    # The gradient goes to the largest x; several equal ones share it.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        largest = ctx.x == _expanded(ctx.y, self.axis, ctx.x.shape)
+        share = largest / largest.sum(axis=self.axis, keepdims=True)
+        return (_expanded(gy, self.axis, ctx.x.shape) * share.astype(gy.dtype),)
+
+
+def max(x: Operand, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Largest value over an axis, several, or all."""
+    return apply(Max(axis, keepdims), as_tensor(x))

@@ -1,0 +1,263 @@
+"""Optimisers, gradient clipping, learning-rate schedules, averaged weights.
+
+An optimiser's state is a function of the gradients it has seen; `state_dict` and
+`load_state_dict` carry it through a checkpoint bit for bit.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tinyvq_kernels import adam as adam_kernel
+
+from tinyvq.errors import ConfigError, GraphError, ModuleError
+from tinyvq.function import Array
+from tinyvq.nn import Module
+from tinyvq.tensor import Tensor
+
+
+class Optimizer:
+    """Moves parameters along their gradients; `lr` may be set before each step.
+
+    Slots (running averages, one array a parameter and slot) are zero at the start.
+    """
+
+    slot_names: tuple[str, ...] = ()
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ConfigError("an optimiser needs at least one parameter")
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise ConfigError("a parameter was given to the optimiser twice")
+        self.lr = _positive("lr", lr)
+        self.steps = 0
+        self.slots: dict[str, list[Array]] = {
+            name: [np.zeros_like(p.array) for p in self.parameters]
+            for name in self.slot_names
+        }
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        self.steps += 1
+        for i, parameter in enumerate(self.parameters):
+            if parameter.grad is not None:
+                with parameter.mutate() as array:
+                    slots = (self.slots[name][i] for name in self.slot_names)
+                    self._update(array, parameter.grad.array, *slots)
+
+    def _update(self, p: Array, g: Array, *slots: Array) -> None:
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def reset_rows(self, parameter: Tensor, rows: npt.NDArray[np.int64]) -> None:
+        """Zero the slots of some rows of a parameter: codes that were restarted."""
+        for i, mine in enumerate(self.parameters):
+            if mine is parameter:
+                for arrays in self.slots.values():
+                    arrays[i][rows] = 0
+
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Copy the step count and all slots: "steps", "m.0", "m.1", ..."""
+        state = {"steps": np.asarray(self.steps, np.int64)}
+        for name, arrays in self.slots.items():
+            state |= {f"{name}.{i}": a.copy() for i, a in enumerate(arrays)}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Restore what `state_dict` gave; ModuleError where it does not fit."""
+        own = self.state_dict()
+        for name in own.keys() | state.keys():
+            if (
+                name not in state
+                or name not in own
+                or own[name].shape != state[name].shape
+            ):
+                raise ModuleError(f"the optimiser's state does not fit: {name}")
+        self.steps = int(state["steps"])
+        for name, arrays in self.slots.items():
+            for i, array in enumerate(arrays):
+                array[...] = state[f"{name}.{i}"]
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum: v ← μ v + g, p ← p - lr · v."""
+
+    slot_names = ("momentum",)
+
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0
+    ) -> None:
+        super().__init__(parameters, lr)
+        self.momentum = _share("momentum", momentum)
+
+    def _update(self, p: Array, g: Array, *slots: Array) -> None:
+        (v,) = slots
+        v *= self.momentum
+        v += g
+        p -= self.lr * v
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, arXiv:1412.6980)."""
+
+    slot_names = ("m", "v")
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr)
+        self.betas = (_share("betas[0]", betas[0]), _share("betas[1]", betas[1]))
+        self.eps = eps
+        self.weight_decay = weight_decay
+
+    def _update(self, p: Array, g: Array, *slots: Array) -> None:
+        m, v = slots
+        adam_kernel(
+            p,
+            g,
+            m,
+            v,
+            step=self.steps,
+            lr=self.lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101)."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+
+def grad_norm(parameters: Iterable[Tensor]) -> float:
+    """Euclidean length of all gradients together, summed in float64."""
+    total = 0.0
+    for parameter in parameters:
+        if parameter.grad is not None:
+            g = parameter.grad.array.reshape(-1)
+            total += float(np.sum(np.square(g, dtype=np.float64)))
+    return math.sqrt(total)
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients to a length of at most max_norm; return it as it was."""
+    parameters = list(parameters)
+    norm = grad_norm(parameters)
+    if norm > _positive("max_norm", max_norm):
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.array *= max_norm / norm
+    return norm
+
+
+def warmup_cosine(
+    step: int,
+    lr: float,
+    *,
+    warmup: int = 0,
+    total: int | None = None,
+    floor: float = 0.0,
+) -> float:
+    """Learning rate of a step, counted from 1.
+
+    Grows linearly over `warmup` steps to lr; then, where `total` is given, falls along
+    half a cosine to floor · lr at step `total` (Loshchilov and Hutter, 1608.03983).
+    """
+    if step <= warmup:
+        return lr * step / warmup
+    if total is None or total <= warmup:
+        return lr
+    progress = min(1.0, (step - warmup) / (total - warmup))
+    return lr * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class WeightAverage:
+    """Exponential moving average of a module's parameters, zero-debiased.
+
+    average ← d · average + (1 - d) · parameter; what is read is divided by 1 - dᵗ.
+    """
+
+    def __init__(self, module: Module, decay: float = 0.999) -> None:
+        self.decay = _share("decay", decay)
+        self.parameters = module.parameters()
+        self.sums = [np.zeros_like(p.array) for p in self.parameters]
+        self.steps = 0
+
+    def update(self) -> None:
+        """Take the parameters in, after the optimiser's step."""
+        self.steps += 1
+        for total, parameter in zip(self.sums, self.parameters, strict=True):
+            total *= self.decay
+            total += (1 - self.decay) * parameter.array
+
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Run the block with the averaged weights in place of the trained ones."""
+        if self.steps == 0:
+            raise GraphError("there is no average yet: call update() after each step")
+        kept = [parameter.array.copy() for parameter in self.parameters]
+        self._set([total / (1 - self.decay**self.steps) for total in self.sums])
+        try:
+            yield
+        finally:
+            self._set(kept)
+
+    def _set(self, values: list[Array]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            with parameter.mutate() as array:
+                array[...] = value
+
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Copy the step count and all sums."""
+        state = {"steps": np.asarray(self.steps, np.int64)}
+        return state | {f"sum.{i}": total.copy() for i, total in enumerate(self.sums)}
+
+    def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Restore what `state_dict` gave; ModuleError where it does not fit."""
+        own = self.state_dict()
+        for name in own.keys() | state.keys():
+            if (
+                name not in state
+                or name not in own
+                or own[name].shape != state[name].shape
+            ):
+                raise ModuleError(f"the averaged weights do not fit: {name}")
+        self.steps = int(state["steps"])
+        for i, total in enumerate(self.sums):
+            total[...] = state[f"sum.{i}"]
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise ConfigError(f"{name} must be above 0, got {value}")
+    return value
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be in [0, 1), got {value}")
+    return value

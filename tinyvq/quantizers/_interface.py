@@ -1,0 +1,100 @@
+"""What every quantizer takes and returns.
+
+output = quantizer(z)              forward: looks up, never changes the codebook
+restarted = quantizer.update(output.stats)   once a step, after the optimiser's
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq.nn import Parameter
+from tinyvq.tensor import Tensor
+
+Indices = npt.NDArray[np.int64]
+Floats = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class QuantizerStats:
+    """What a batch did to the codebook: always measured.
+
+    counts    (M,) int64, how often each code was chosen
+    vectors   (N, D), the vectors that chose
+    indices   (N,), what they chose
+    """
+
+    counts: Indices
+    vectors: Floats
+    indices: Indices
+
+    @property
+    def batch_perplexity(self) -> float:
+        """exp of the entropy of the codes in this batch: 1 (one code) .. M (all alike).
+
+        It depends on the batch size; the perplexity of a split is another figure.
+        """
+        p = self.counts[self.counts > 0] / self.counts.sum()
+        return float(np.exp(-np.sum(p * np.log(p))))
+
+    @property
+    def codes_used(self) -> int:
+        """How many codes this batch chose at least once."""
+        return int(np.count_nonzero(self.counts))
+
+
+@dataclass(frozen=True)
+class QuantizerOutput:
+    """The result of a quantizer's forward.
+
+    quantized   (..., D) what the decoder gets; its gradient reaches z
+    codes       (..., D) the codes before the straight-through
+    indices     (...) int64
+    loss        what the quantizer adds to the model's loss
+    stats       for `update`, and for the log
+    """
+
+    quantized: Tensor
+    codes: Tensor
+    indices: Indices
+    loss: Tensor
+    stats: QuantizerStats
+
+
+@dataclass(frozen=True)
+class CodebookUpdate:
+    """What an update changed beyond averages.
+
+    started     whether this update placed the codebook by k-means
+    restarted   the rows of codes that had died and were placed anew
+    """
+
+    started: bool
+    restarted: Indices
+
+    @property
+    def moved(self) -> Indices | slice:
+        """The rows whose optimiser state no longer means anything."""
+        return slice(None) if self.started else self.restarted
+
+
+class Quantizer(Protocol):
+    """The interface of a quantizer; they are also Modules."""
+
+    num_codes: int
+    code_dim: int
+
+    def __call__(self, z: Tensor) -> QuantizerOutput:
+        """Quantize z (..., D)."""
+
+    def lookup(self, indices: Indices) -> Tensor:
+        """Return the codes of indices (...): (..., D), constant."""
+
+    def update(self, stats: QuantizerStats) -> CodebookUpdate:
+        """Take in what a training batch did, after the optimiser's step."""
+
+    def trained_codebook(self) -> Sequence[Parameter]:
+        """List the parameters whose rows are codes: none for an EMA codebook."""

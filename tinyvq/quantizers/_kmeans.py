@@ -1,0 +1,35 @@
+"""k-means: where a codebook starts."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tinyvq_kernels import code_sums, nearest_code
+
+from tinyvq.rng import Stream
+
+Floats = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+def kmeans(
+    vectors: Floats, num_codes: int, rng: Stream, iterations: int = 10
+) -> tuple[Floats, Indices]:
+    """Cluster vectors (N,D) -> codes (M,D) and how many vectors each has (M,) int64.
+
+    Lloyd's algorithm from M random vectors, distinct as positions where N >= M, drawn
+    with repetition otherwise. A cluster that empties keeps its place.
+    Source: Lloyd, "Least squares quantization in PCM", 1982.
+    """
+    n = len(vectors)
+    if n >= num_codes:
+        chosen = rng.permutation(n)[:num_codes]
+    else:
+        chosen = rng.integers(n, num_codes)
+    codes = vectors[chosen].copy()
+    counts = np.zeros(num_codes, np.int64)
+    for _ in range(iterations):
+        sums, counts = code_sums(vectors, nearest_code(vectors, codes), num_codes)
+        used = counts > 0
+        codes[used] = sums[used] / counts[used, None].astype(vectors.dtype)
+    return codes, counts

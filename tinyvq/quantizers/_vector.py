@@ -1,0 +1,187 @@
+"""VectorQuantizer: the nearest code of a learned codebook."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from tinyvq_kernels import code_sums, nearest_code
+
+from tinyvq import ops
+from tinyvq.errors import ConfigError, ShapeError
+from tinyvq.nn import Buffer, Module, Parameter
+from tinyvq.quantizers._interface import (
+    CodebookUpdate,
+    Floats,
+    Indices,
+    QuantizerOutput,
+    QuantizerStats,
+)
+from tinyvq.quantizers._kmeans import kmeans
+from tinyvq.rng import Stream
+from tinyvq.tensor import Tensor, as_tensor
+
+
+class VectorQuantizer(Module):
+    """Replace each vector by the nearest of M codes (squared Euclidean distance).
+
+    num_codes, code_dim   M and D
+    learn          how codes move. "ema": each is the running mean of the vectors that
+                   chose it. "gradient": an optimiser follows the codebook loss
+    commitment     β, the weight of mean((z - sg(e))²)
+    decay          of the running means; zero-debiased
+    kmeans_start   place the codebook by k-means over the first batch
+    restart_below  a code chosen less often than this share of the average code (by
+                   running mean) is dead, and is placed on a random vector of the
+                   batch; 0 turns it off
+    rng            draws the first codebook and the restarts
+
+    Source: van den Oord et al., arXiv:1711.00937; running means: its appendix A.1.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        *,
+        learn: Literal["ema", "gradient"] = "ema",
+        commitment: float = 0.25,
+        decay: float = 0.99,
+        kmeans_start: bool = True,
+        restart_below: float = 0.1,
+        rng: Stream | None = None,
+    ) -> None:
+        if num_codes < 1 or code_dim < 1:
+            raise ConfigError(
+                f"a codebook needs at least one code and width, got {num_codes}×{code_dim}"
+            )
+        if learn not in ("ema", "gradient"):
+            raise ConfigError(f'learn must be "ema" or "gradient", got {learn!r}')
+        if not 0 <= decay < 1 or not 0 <= restart_below < 1 or commitment < 0:
+            raise ConfigError(
+                "needs decay and restart_below in [0, 1) and commitment >= 0, got "
+                f"{decay}, {restart_below}, {commitment}"
+            )
+        self.num_codes, self.code_dim = num_codes, code_dim
+        self.learn = learn
+        self.commitment = commitment
+        self.decay = decay
+        self.kmeans_start = kmeans_start
+        self.restart_below = restart_below
+        self._rng = rng or Stream.fresh()
+        first = self._rng.child("codebook").uniform(
+            (num_codes, code_dim), -1 / num_codes, 1 / num_codes, "float32"
+        )
+        self.codebook = Parameter(first) if learn == "gradient" else Buffer(first)
+        # Running means a step, of the counts and sums of each code. Both are sums of
+        # weights that add up to `weight` < 1 at first: divide by it to debias.
+        self.cluster_size = Buffer(np.zeros(num_codes))
+        self.embed_sum = Buffer(np.zeros((num_codes, code_dim)))
+        self.weight = Buffer(np.zeros(()))
+        self.updates = Buffer(np.zeros((), np.int64))
+
+    def __call__(self, z: Tensor) -> QuantizerOutput:
+        """Quantize z (..., D); the codebook stays as it is."""
+        if z.ndim < 1 or z.shape[-1] != self.code_dim:
+            raise ShapeError(
+                f"VectorQuantizer: codes have width {self.code_dim}, got z {z.shape}"
+            )
+        vectors = z.array.reshape(-1, self.code_dim)  # (N, D)
+        flat = nearest_code(vectors, self.codebook.array)
+        indices = flat.reshape(z.shape[:-1])  # (...)
+        codes = ops.embedding(self.codebook, indices)
+        loss = ops.vq_loss(
+            z,
+            codes,
+            codebook_weight=1.0 if self.learn == "gradient" else 0.0,
+            commitment_weight=self.commitment,
+        )
+        counts = np.bincount(flat, minlength=self.num_codes)
+        return QuantizerOutput(
+            quantized=ops.straight_through(z, codes),
+            codes=codes,
+            indices=indices,
+            loss=loss,
+            stats=QuantizerStats(counts, vectors, flat),
+        )
+
+    def lookup(self, indices: Indices) -> Tensor:
+        """Return the codes of indices (...): (..., D), constant."""
+        return ops.embedding(self.codebook.detach(), as_tensor(indices))
+
+    def update(self, stats: QuantizerStats) -> CodebookUpdate:
+        """Move the codebook by what a batch chose: start, running means, restarts."""
+        nothing = np.zeros(0, np.int64)
+        if self.updates.item() == 0 and self.kmeans_start:
+            self.start(stats.vectors)
+            return CodebookUpdate(started=True, restarted=nothing)
+        with self.updates.mutate() as updates:
+            updates += 1
+        sums, counts = code_sums(stats.vectors, stats.indices, self.num_codes)
+        keep, take = self.decay, 1 - self.decay
+        with (
+            self.cluster_size.mutate() as size,
+            self.embed_sum.mutate() as total,
+            self.weight.mutate() as weight,
+        ):
+            size[...] = keep * size + take * counts
+            total[...] = keep * total + take * sums
+            weight[...] = keep * weight + take
+        if self.learn == "ema":
+            with self.codebook.mutate() as codebook:
+                # The bias of sums and counts cancels; a code without mass stays put.
+                alive = size > 0
+                codebook[alive] = total[alive] / size[alive, None]
+        restarted = self._restart(stats) if self.restart_below > 0 else nothing
+        return CodebookUpdate(started=False, restarted=restarted)
+
+    def start(self, vectors: Floats) -> None:
+        """Place the codebook by k-means over vectors (N, D)."""
+        codes, counts = kmeans(vectors, self.num_codes, self._rng.child("k-means"))
+        with (
+            self.codebook.mutate() as codebook,
+            self.cluster_size.mutate() as size,
+            self.embed_sum.mutate() as total,
+            self.weight.mutate() as weight,
+            self.updates.mutate() as updates,
+        ):
+            codebook[...] = codes
+            size[...] = counts
+            total[...] = codes * size[:, None]
+            weight[...] = 1
+            updates += 1
+
+    def _restart(self, stats: QuantizerStats) -> Indices:
+        """Place dead codes on random vectors of the batch, as if of average size.
+
+        Sum and size are reset together: an old sum would pull the code straight back.
+        """
+        n = len(stats.vectors)
+        average = n / self.num_codes
+        weight = self.weight.item()
+        dead = np.flatnonzero(
+            self.cluster_size.array < self.restart_below * average * weight
+        )
+        if dead.size == 0 or n == 0:
+            return dead
+        rng = self._rng.child("restart", int(self.updates.item()))
+        # Distinct positions while they last.
+        chosen = np.resize(rng.permutation(n), dead.size)
+        with (
+            self.codebook.mutate() as codebook,
+            self.cluster_size.mutate() as size,
+            self.embed_sum.mutate() as total,
+        ):
+            codebook[dead] = stats.vectors[chosen]
+            size[dead] = average * weight
+            total[dead] = codebook[dead] * size[dead, None]
+        return dead
+
+    def trained_codebook(self) -> Sequence[Parameter]:
+        """List the parameters whose rows are codes: none for an EMA codebook."""
+        return [self.codebook] if isinstance(self.codebook, Parameter) else []
+
+    @property
+    def bits_per_index(self) -> float:
+        """log2 M: the KL of a one-hot posterior to the uniform prior, a constant."""
+        return math.log2(self.num_codes)

@@ -1,0 +1,350 @@
+"""Tensor: an array that remembers how it was made.
+
+`apply` runs a Function on tensors and, where a gradient may be asked for, adds a node
+to the graph. `Tensor.backward` and `grad` walk that graph. The operators (`a + b`,
+`x[1:]`) are attached by `tinyvq.ops`, in `ops/_operators.py`.
+"""
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq.errors import DTypeError, GraphError, ShapeError
+from tinyvq.function import (
+    Array,
+    Context,
+    Function,
+    Node,
+    Version,
+    as_array,
+    observer,
+    walk,
+)
+
+Operand = Union["Tensor", Array, float, int]
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+
+
+class Tensor:
+    """An n-dimensional array in a computation that can be differentiated.
+
+    data           array-like, copied; Python floats become float32, arrays keep theirs
+    requires_grad  whether gradients with respect to this tensor will be asked for
+
+    Raises DTypeError where a gradient is asked for data that is not float32 or float64.
+    """
+
+    __array_ufunc__ = None  # so that `array * tensor` asks the tensor
+
+    def __init__(
+        self,
+        data: npt.ArrayLike,
+        requires_grad: bool = False,
+        *,
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        array = np.array(data, dtype=dtype, order="C")
+        if dtype is None and not hasattr(data, "dtype") and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        if array.dtype.kind not in "fiub":
+            raise DTypeError(f"a Tensor holds numbers, got {array.dtype}")
+        self._set(array, requires_grad)
+
+    @classmethod
+    def wrap(cls, array: Array, requires_grad: bool = False) -> "Tensor":
+        """Make a tensor that shares the array's memory instead of copying it."""
+        tensor = Tensor.__new__(cls)
+        tensor._set(as_array(array), requires_grad)
+        return tensor
+
+    def _set(self, array: Array, requires_grad: bool) -> None:
+        if requires_grad and array.dtype not in (np.float32, np.float64):
+            raise DTypeError(
+                f"only float32 and float64 have gradients, this tensor is {array.dtype}"
+            )
+        self.array: Array = array
+        self.requires_grad = requires_grad
+        self.grad: Tensor | None = None
+        self.version = Version()
+        self._node: Node | None = None
+
+    @property
+    def data(self) -> Array:
+        """The values, as a read-only view; `mutate` gives a writable one."""
+        if not isinstance(self.array, np.ndarray):
+            return self.array
+        view = self.array.view()
+        view.flags.writeable = False
+        return view
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return the values as a NumPy array: a read-only view where they are one."""
+        data = self.data
+        return data if isinstance(data, np.ndarray) else data.get()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return self.array.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the values."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return self.array.size  # type: ignore[no-any-return]
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the tensor was made by hand, not by an op that is recorded."""
+        return self._node is None or self._node.function is None
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        note = ""
+        if not self.is_leaf and self._node is not None:
+            note = f", made by {self._node.name}"
+        elif self.requires_grad:
+            note = ", requires_grad=True"
+        values = np.array2string(self.numpy(), threshold=20, separator=", ")
+        return f"{type(self).__name__}({values}, {self.dtype}{note})"
+
+    def item(self) -> float:
+        """Return the only value as a Python number."""
+        if self.size != 1:
+            raise ShapeError(f"item() needs one value, this tensor is {self.shape}")
+        return self.array.item()  # type: ignore[no-any-return]
+
+    def detach(self) -> "Tensor":
+        """Share the values, forget how they were made."""
+        tensor = Tensor.wrap(self.array)
+        tensor.version = self.version
+        return tensor
+
+    @contextmanager
+    def mutate(self) -> Iterator[Array]:
+        """Change the values in place: `with t.mutate() as array: array *= 0.9`.
+
+        Backward passes that saved the old values raise afterwards. Raises GraphError
+        for the result of a recorded op, whose change no gradient could know of.
+        """
+        if not self.is_leaf:
+            raise GraphError("in-place change of an op's result; detach() it first")
+        self.version.count += 1
+        yield self.array
+
+    def convert(self, dtype: npt.DTypeLike) -> None:
+        """Change the dtype of a leaf in place; its gradient is forgotten."""
+        if not self.is_leaf:
+            raise GraphError("in-place change of an op's result; detach() it first")
+        self._set(self.array.astype(dtype), self.requires_grad)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self.grad = None
+
+    def backward(
+        self,
+        gradient: Operand | None = None,
+        *,
+        retain_graph: bool = False,
+        create_graph: bool = False,
+    ) -> None:
+        """Add this tensor's gradients to `.grad` of every leaf that requires them.
+
+        gradient  of some final value with respect to this tensor, same shape; may be
+                  left out for a single value (it is 1)
+
+        Raises GraphError where there is nothing to differentiate, or asked for second
+        derivatives.
+        """
+        _first_order_only(create_graph)
+        found = walk(self._root(), self._seed(gradient), None, retain_graph)
+        given: set[int] = set()
+        for node, array in found.items():
+            leaf = node.leaf() if node.leaf is not None else None
+            if leaf is None:
+                continue
+            if leaf.grad is not None:
+                array = as_array(leaf.grad.array + array)
+            elif array.base is not None or id(array) in given:
+                array = array.copy()  # a view, or another leaf's gradient as well
+            given.add(id(array))
+            leaf.grad = Tensor.wrap(array)
+
+    def _root(self) -> Node:
+        node = self.node
+        if node is None:
+            raise GraphError(
+                "there is nothing to differentiate: no input of this tensor has "
+                "requires_grad=True, or it was made under no_grad()"
+            )
+        return node
+
+    def _seed(self, gradient: Operand | None) -> Array:
+        if gradient is None:
+            if self.size != 1:
+                raise GraphError(
+                    f"backward from a tensor {self.shape} needs the gradient= of its "
+                    "values; only a single value has one by itself"
+                )
+            return np.ones_like(self.array)
+        array = as_tensor(gradient, like=self).array
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise ShapeError(
+                f"gradient= must be {self.dtype} {self.shape}, "
+                f"got {array.dtype} {array.shape}"
+            )
+        return array.copy()
+
+    @property
+    def node(self) -> Node | None:
+        """This tensor's node in the graph; None where no gradient can flow."""
+        if self._node is None and self.requires_grad:
+            self._node = Node(None, None, (), self.array)
+            self._node.leaf = weakref.ref(self)
+        return self._node
+
+    if TYPE_CHECKING:  # attached by ops/_operators.py
+
+        def __add__(self, other: Operand) -> "Tensor": ...
+        def __radd__(self, other: Operand) -> "Tensor": ...
+        def __sub__(self, other: Operand) -> "Tensor": ...
+        def __rsub__(self, other: Operand) -> "Tensor": ...
+        def __mul__(self, other: Operand) -> "Tensor": ...
+        def __rmul__(self, other: Operand) -> "Tensor": ...
+        def __truediv__(self, other: Operand) -> "Tensor": ...
+        def __rtruediv__(self, other: Operand) -> "Tensor": ...
+        def __pow__(self, exponent: float) -> "Tensor": ...
+        def __neg__(self) -> "Tensor": ...
+        def __matmul__(self, other: Operand) -> "Tensor": ...
+        def __getitem__(self, key: Any) -> "Tensor": ...
+        def reshape(self, *shape: int) -> "Tensor": ...  # noqa: D102
+        def transpose(self, *axes: int) -> "Tensor": ...  # noqa: D102
+        def sum(self, axis: Any = None, keepdims: bool = False) -> "Tensor": ...  # noqa: D102
+        def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor": ...  # noqa: D102
+
+
+def apply(function: Function, *inputs: Tensor | None) -> Tensor:
+    """Run a Function on tensors (None for an input left out), and record it.
+
+    Raises whatever its forward raises for bad shapes; DTypeError where dtypes meet.
+    """
+    present = [t for t in inputs if t is not None]
+    floats = {t.dtype for t in present if t.dtype.kind == "f"}
+    if len(floats) > 1:
+        names = " and ".join(str(t.dtype) for t in present)
+        raise DTypeError(
+            f"{type(function).__name__}: dtypes differ, {names}; convert one of them"
+        )
+    recorded = _recording.get()
+    nodes = tuple(t.node if recorded and t is not None else None for t in inputs)
+    tracked = any(node is not None for node in nodes)
+    context = Context(tuple(node is not None for node in nodes))
+    arrays = tuple(None if t is None else t.array for t in inputs)
+    array = as_array(function.forward(context, *arrays))
+    by = observer.get()
+    if by is not None:
+        by.forward(function, arrays, array)
+    output = Tensor.wrap(array)
+    owner = _owner(array)
+    for tensor in present:
+        if array.base is not None and _owner(tensor.array) is owner:
+            output.version = tensor.version  # a view: its changes are the input's
+    if tracked:
+        output.requires_grad = True
+        node = output._node = Node(function, context, nodes, array)
+        for name, value in (context.saved or {}).items():
+            if hasattr(value, "base"):
+                memory = _owner(value)
+                for tensor in (*present, output):
+                    if _owner(tensor.array) is memory:
+                        node.watch(name, tensor.version)
+                        break
+    return output
+
+
+def grad(
+    output: Tensor,
+    inputs: Sequence[Tensor],
+    gradient: Operand | None = None,
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> list[Tensor]:
+    """Differentiate `output` with respect to `inputs`, without touching any `.grad`.
+
+    inputs  leaves or results of ops; only nodes between them and `output` are visited
+    ->      one gradient an input
+
+    Raises GraphError where `output` does not depend on an input.
+    """
+    _first_order_only(create_graph)
+    targets = [tensor.node for tensor in inputs]
+    nodes = {node for node in targets if node is not None}
+    found = walk(output._root(), output._seed(gradient), nodes, retain_graph)
+    for i, node in enumerate(targets):
+        if node is None or node not in found:
+            raise GraphError(
+                f"grad: the output does not depend on input {i}, {inputs[i].dtype} "
+                f"{inputs[i].shape}, in a way that was recorded"
+            )
+    return [Tensor.wrap(found[node].copy()) for node in targets if node is not None]
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing inside the block: results are constants."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
+    """Take a tensor as it is, wrap an array, and give a number the dtype of `like`."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, int | float):
+        if like is None:
+            return Tensor(value)
+        return Tensor.wrap(np.full_like(like.array, value, shape=()))
+    if not hasattr(value, "dtype"):
+        raise DTypeError(
+            f"expected a tensor, array or number, got {type(value).__name__}"
+        )
+    return Tensor.wrap(value)
+
+
+def _owner(array: Array) -> Any:
+    """Find the object that owns an array's memory."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
+
+
+def _first_order_only(create_graph: bool) -> None:
+    if create_graph:
+        raise GraphError(
+            "create_graph=True: tinyvq has first derivatives only; "
+            "its backward passes are not recorded"
+        )

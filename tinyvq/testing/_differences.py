@@ -1,0 +1,142 @@
+"""Slopes by finite differences, each with a bound on its own error.
+
+A slope is taken by central differences with steps h and h/2, and extrapolated
+(Richardson): with D(h) = (f(x + h d) - f(x - h d)) / 2h = f' + f''' h²/6 + O(h⁴),
+
+    value = (4 D(h/2) - D(h)) / 3 = f' + O(h⁴)
+
+Three things can spoil it, and each is measured or bounded:
+
+    spread    D(h) - D(h/2), which is f''' h²/8 for a smooth function: far more than
+              is left of the error after the extrapolation
+    jump      right slope minus left slope, extrapolated to step 0: O(h³) for a smooth
+              function, the height of the kink where one is met. A kink at a distance
+              a < h/2 gives height · (1 - 3a/h); where that vanishes, the spread,
+              height · a / 2h, does not
+    rounding  what float64 does to the quotient, below
+
+The slope is settled where spread and jump are below 2⁻²⁰ of it. Otherwise a smaller
+step may pass by the kink, or resolve the curvature; where none does, there is no slope.
+
+Rounding: the values of f are wrong by up to NOISE · u · (largest value), u = 2⁻⁵³.
+NOISE = 2¹⁰ has room for sums of 1,000 random terms (about √1,000 · u of their sum, and
+1,000 u at the very worst), with the factors of the quotients: 3/h for the value, 20/h
+for the jump. x ± h d are rounded themselves, by u · (largest x), which moves f by the
+slope times that. So
+
+    rounding = NOISE · u · (largest f + largest x · largest slope) / h
+
+The backward pass rounds as well, by up to NOISE · u · slope: far below this, since h is
+at most 2⁻¹⁰ of x.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyvq.testing._subject import Array, Float64, largest
+
+NOISE = 2.0**10
+UNIT = 2.0**-53
+STEPS = (2.0**-10, 2.0**-13, 2.0**-17, 2.0**-20, 2.0**-24)
+SETTLED = 2.0**-20
+TINY = 2.0**-40  # below this a slope counts as 0
+
+Curve = Callable[[Array], Array]
+
+
+class UnsettledError(Exception):
+    """Finite differences find no slope: a kink, a jump, or noise."""
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The slopes of m outputs along k directions.
+
+    values, spreads, jumps  (k, m)
+    roundings, steps        (k,)
+    """
+
+    values: Float64
+    spreads: Float64
+    jumps: Float64
+    roundings: Float64
+    steps: Float64
+
+    def along(self, upstream: Float64) -> tuple[Float64, Float64]:
+        """Slopes of the weighted sums of the outputs, and bounds on their errors.
+
+        upstream (q, m) -> (k, q), (k, q)
+
+        The roundings of m outputs are independent: they add up as squares.
+        """
+        weights = upstream.T  # (m, q)
+        norms = np.sqrt(np.square(upstream).sum(axis=1))  # (q,)
+        bounds = (
+            np.abs(self.spreads @ weights)
+            + np.abs(self.jumps @ weights)
+            + self.roundings[:, None] * norms
+        )
+        return self.values @ weights, bounds
+
+
+def differentiate(
+    f: Curve, x: Float64, y: Float64, directions: Iterable[Float64]
+) -> Slopes:
+    """Take the slopes of f at x, where its value is y, along each direction.
+
+    Raises UnsettledError, telling the slopes to the left and right.
+    """
+    scale = _scale(x)
+    rows = [_slope(f, x, y.ravel(), d, scale) for d in directions]
+    stacked = [np.array([row[i] for row in rows]) for i in range(5)]
+    shape = (len(rows), y.size)
+    return Slopes(*(a.reshape(shape) for a in stacked[:3]), *stacked[3:])
+
+
+_Row = tuple[Float64, Float64, Float64, float, float]
+
+
+def _slope(f: Curve, x: Float64, y: Float64, d: Float64, scale: float) -> _Row:
+    """Take one slope, with the largest step at which it is settled."""
+    for step in STEPS:
+        h = step * scale
+        with np.errstate(
+            all="ignore"
+        ):  # a step may leave the domain; a smaller one not
+            row, right, left = _quotients(f, x, y, d, h)
+        value, spread, jump, rounding, _ = row
+        bound = SETTLED * largest(value) + rounding + TINY
+        unsettled = np.abs(spread) + np.abs(jump)
+        if not unsettled.size or unsettled.max() <= bound:  # False where NaN
+            return row
+    worst = int(np.argmax(np.nan_to_num(unsettled, nan=np.inf)))
+    raise UnsettledError(
+        f"the slopes of output element {worst} to the left and right are "
+        f"{left[worst]:.6g} and {right[worst]:.6g}, still at a step of {h:.1e}: the "
+        "function has a kink or a jump there, or is too noisy. Move the input away "
+        "from it, or name the surrogate that the backward differentiates"
+    )
+
+
+def _quotients(
+    f: Curve, x: Float64, y: Float64, d: Float64, h: float
+) -> tuple[_Row, Float64, Float64]:
+    far_up, far_down = f(x + h * d).ravel(), f(x - h * d).ravel()
+    near_up, near_down = f(x + h / 2 * d).ravel(), f(x - h / 2 * d).ravel()
+    far, near = (far_up - far_down) / (2 * h), (near_up - near_down) / h
+    value = (4 * near - far) / 3
+    far_jump = ((far_up - y) - (y - far_down)) / h
+    right, left = (near_up - y) / (h / 2), (y - near_down) / (h / 2)
+    jump = 2 * (right - left) - far_jump
+    size = max(largest(y), largest(far_up), largest(far_down))
+    rounding = NOISE * UNIT * (size + largest(x) * largest(value)) / h
+    return (value, far - near, jump, rounding, h), right, left
+
+
+def _scale(x: Float64) -> float:
+    """Round the root mean square of x to a power of two: steps then divide exactly."""
+    mean_square = float(np.square(x).mean()) if x.size else 0.0
+    return 2.0 ** round(math.log2(mean_square) / 2) if mean_square > 0 else 1.0

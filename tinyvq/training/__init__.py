@@ -1,0 +1,1 @@
+"""Training: the loop, checkpoints, the metrics log, evaluation."""

@@ -1,0 +1,82 @@
+"""Measure a VQ-VAE on a split."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq import metrics
+from tinyvq.data import to_unit
+from tinyvq.models import VQVAE
+from tinyvq.tensor import Tensor, no_grad
+
+Images = npt.NDArray[np.uint8]
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a split is reconstructed, and which codes it used.
+
+    mse          of pixels in a range of 1, mean over all values
+    nmse         mse over the variance of the training pixels
+    psnr_db      mean over images
+    ssim         mean over images, data range 1
+    perplexity   exp of the entropy of the codes of the whole split
+    codes_used   of codes_total
+    """
+
+    mse: float
+    nmse: float
+    psnr_db: float
+    ssim: float
+    perplexity: float
+    codes_used: int
+    codes_total: int
+    images: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Return the figures by name, for JSON."""
+        return asdict(self)
+
+
+def reconstruct(
+    model: VQVAE, images: Images
+) -> Iterator[tuple[Images, npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+    """Yield images, reconstructions in [-0.5, 0.5] and indices, batch by batch."""
+    training = model.training
+    model.eval()
+    try:
+        for first in range(0, len(images), BATCH):
+            batch = images[first : first + BATCH]
+            with no_grad():
+                output = model(Tensor.wrap(to_unit(batch)))
+            yield batch, output.reconstruction.numpy(), output.indices
+    finally:
+        model.train(training)
+
+
+def evaluate(model: VQVAE, images: Images) -> Evaluation:
+    """Measure the model on images (N,H,W,C) uint8."""
+    usage = metrics.CodebookUsage(model.quantizer.num_codes)
+    means = {name: metrics.RunningMean() for name in ("mse", "psnr_db", "ssim")}
+    for batch, reconstruction, indices in reconstruct(model, images):
+        usage.add(indices)
+        original = to_unit(batch)
+        shown = np.clip(reconstruction, -0.5, 0.5) + 0.5  # as a picture has it
+        n = len(batch)
+        means["mse"].add(metrics.mse(original, reconstruction), n)
+        means["psnr_db"].add(metrics.psnr_db(original + 0.5, shown), n)
+        means["ssim"].add(metrics.ssim(original + 0.5, shown), n)
+    mse = means["mse"].mean
+    return Evaluation(
+        mse=mse,
+        nmse=mse / model.pixel_variance,
+        psnr_db=means["psnr_db"].mean,
+        ssim=means["ssim"].mean,
+        perplexity=usage.perplexity,
+        codes_used=usage.used,
+        codes_total=model.quantizer.num_codes,
+        images=len(images),
+    )

@@ -1,0 +1,77 @@
+"""Stop before a value that is not finite spoils the model, and say where it came from."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinyvq.errors import NonFiniteError
+from tinyvq.function import Array, Function, Observer, observe
+from tinyvq.nn import Module
+from tinyvq.optim import grad_norm
+from tinyvq.tensor import Tensor
+
+
+class _FirstBad(Observer):
+    """Raises at the first op whose result is not finite."""
+
+    def forward(self, function: Function, inputs: tuple[Any, ...], output: Array) -> None:
+        for i, array in enumerate(inputs):
+            if array is not None and not _finite(array):
+                raise NonFiniteError(f"input {i} of {type(function).__name__} is not")
+        if not _finite(output):
+            raise NonFiniteError(f"the result of {type(function).__name__} is not")
+
+    def backward(self, function: Function, gy: Array, gradients: tuple[Any, ...]) -> None:
+        for i, array in enumerate(gradients):
+            if array is not None and not _finite(array):
+                raise NonFiniteError(
+                    f"the gradient of input {i} of {type(function).__name__} is not"
+                )
+
+
+def guarded_backward(forward: Callable[[], Tensor], model: Module, step: int) -> float:
+    """Run forward, check the loss, run backward, check the gradients.
+
+    forward  makes the loss; called again where a value is bad, to find the first one
+    ->       the length of all gradients together
+
+    Raises NonFiniteError naming the first op that made a NaN or infinite value, before
+    an optimiser could use it.
+    """
+    model.zero_grad()
+    try:
+        loss = forward()
+        if math.isfinite(loss.item()):
+            loss.backward()
+            norm = grad_norm(model.parameters())
+            if math.isfinite(norm):
+                return norm
+    except ValueError as problem:  # a codebook search refuses NaN and inf by itself
+        raise _first_bad(forward, model, step) or problem from None
+    raise _first_bad(forward, model, step) or NonFiniteError(
+        f"step {step}: the loss or the length of its gradients is not finite"
+    )
+
+
+def _first_bad(
+    forward: Callable[[], Tensor], model: Module, step: int
+) -> NonFiniteError | None:
+    """Go through the step again, op by op, up to the first value that is not finite."""
+    model.zero_grad()
+    try:
+        with observe(_FirstBad()):
+            forward().backward()
+    except NonFiniteError as found:
+        return NonFiniteError(
+            f"step {step}: {found} finite, the first bad value of the step; training "
+            "stopped, the last checkpoint is good. A lower --lr may help"
+        )
+    finally:
+        model.zero_grad()
+    return None
+
+
+def _finite(array: Array) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -1,0 +1,144 @@
+"""The training loop: what every trained model shares.
+
+A `Task` knows its model, its data and its optimisers; it does one step when asked. The
+loop counts, logs, saves, stops and resumes. The state of a run is what the task gives
+as arrays, and the step; data order and all randomness are functions of the seed and the
+step. So a run that is resumed does, bit for bit, what it would have done.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from tinyvq.errors import CheckpointError
+from tinyvq.training import checkpoint
+from tinyvq.training.metrics_log import MetricsLog
+from tinyvq.training.progress import TrainingProgress, say
+from tinyvq.training.run import Run
+
+State = dict[str, npt.NDArray[Any]]
+
+
+class Task(Protocol):
+    """What can be trained."""
+
+    batch_size: int
+
+    def step(self, step: int) -> dict[str, float]:
+        """Do training step `step`, counted from 1; return what it measured.
+
+        Raises NonFiniteError, with nothing changed, where a value is not finite.
+        """
+
+    def validate(self) -> dict[str, float]:
+        """Measure the model on the validation split."""
+
+    def state(self) -> State:
+        """Return all that moves, as arrays."""
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Restore what `state` gave."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the loop does what, in steps; the last step does it all."""
+
+    steps: int
+    log_every: int = 10
+    validate_every: int = 250
+    checkpoint_every: int = 250
+    picture_every: int = 250
+
+
+class Stopped(Exception):  # noqa: N818  (it is no error)
+    """Training was asked to stop; the checkpoint is written."""
+
+    def __init__(self, step: int, signal_number: int) -> None:
+        super().__init__(f"stopped at step {step}")
+        self.step = step
+        self.signal_number = signal_number
+
+
+def train(
+    task: Task,
+    run: Run,
+    schedule: Schedule,
+    *,
+    draw: Callable[[int], None] = lambda step: None,
+) -> int:
+    """Train until schedule.steps, from the run's newest checkpoint on.
+
+    draw(step)  makes the pictures of a step
+    ->          the number of steps done in this call
+
+    Ctrl-C (or SIGTERM) finishes the step, saves, and raises Stopped; a second one
+    interrupts at once. Raises NonFiniteError with the last good checkpoint kept.
+    """
+    start = resume(task, run)
+    log = MetricsLog(run.metrics)
+    log.truncate_after(start)
+    began, images = time.perf_counter(), 0
+    with stop_signals() as asked, TrainingProgress(schedule.steps, start) as progress:
+        for step in range(start + 1, schedule.steps + 1):
+            record: dict[str, float] = {"step": step, **task.step(step)}
+            images += task.batch_size
+
+            last = step == schedule.steps or bool(asked)
+            if step % schedule.validate_every == 0 or step == schedule.steps:
+                record |= task.validate()
+            if step % schedule.log_every == 0 or step == schedule.steps:
+                now = time.perf_counter()
+                record["images_per_second"] = images / (now - began)
+                began, images = now, 0
+                log.append(record)
+                progress.show(step, record)
+            if step % schedule.picture_every == 0 or step == schedule.steps:
+                draw(step)
+            if step % schedule.checkpoint_every == 0 or last:
+                log.sync()
+                checkpoint.save(run.checkpoints, step, task.state(), {"kind": run.kind})
+            if asked:
+                raise Stopped(step, asked[0])
+    return max(0, schedule.steps - start)
+
+
+def resume(task: Task, run: Run) -> int:
+    """Load the newest good checkpoint into the task; return its step, 0 without one."""
+    if not any(run.checkpoints.glob("step-*")):
+        return 0
+    saved = checkpoint.load_latest(run.checkpoints)
+    for name, reason in saved.rejected:
+        say(f"passing over checkpoint {name}: {reason}")
+    try:
+        task.load_state(saved.arrays)
+    except ValueError as error:
+        raise CheckpointError(f"{saved.path} does not fit this run: {error}") from error
+    return saved.step
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM instead of dying of it; the second kills."""
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
+        say("stopping after this step; once more to stop at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

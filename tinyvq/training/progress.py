@@ -1,0 +1,104 @@
+"""Progress on standard error: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+T = TypeVar("T")
+SHOWN = ("loss", "nmse", "batch_perplexity", "images_per_second")
+LINE_EVERY = 10.0  # seconds between plain lines
+
+
+def say(text: str) -> None:
+    """Print a message to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class TrainingProgress:
+    """Shows step, measures and the time left while training runs.
+
+    `with TrainingProgress(total, at) as progress: progress.show(step, record)`.
+    """
+
+    def __init__(self, total: int, start: int = 0) -> None:
+        self.total, self.start = total, start
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._began = self._last = time.monotonic()
+
+    def __enter__(self) -> "TrainingProgress":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.description}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=Console(stderr=True),
+                speed_estimate_period=120,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.total, completed=self.start)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, step: int, record: Mapping[str, float]) -> None:
+        """Show a finished step and its measures."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step, description=_measures(record))
+            return
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY or step == self.total:
+            self._last = now
+            pace = (now - self._began) / max(1, step - self.start)
+            left = _clock((self.total - step) * pace)
+            say(f"step {step}/{self.total}  {_measures(record)}  {left} left")
+
+
+def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    """Yield items under a bar on a terminal, silently elsewhere."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track as bar
+
+    yield from bar(
+        items, what, total=total, console=Console(stderr=True), transient=True
+    )
+
+
+def compile_kernels() -> None:
+    """Compile the kernels if this machine has not yet, telling the user."""
+    from tinyvq_kernels import is_warm, warm_up
+
+    if is_warm():
+        return
+    say("compiling the kernels for this machine: once, about half a minute")
+    began = time.monotonic()
+    for name, _ in warm_up():
+        say(f"  {name}")
+    say(f"compiled in {time.monotonic() - began:.0f} s")
+
+
+def _measures(record: Mapping[str, float]) -> str:
+    short = {"batch_perplexity": "perplexity", "images_per_second": "images/s"}
+    return "  ".join(
+        f"{short.get(name, name)} {record[name]:.4g}" for name in SHOWN if name in record
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,241 @@
+"""Train a VQ-VAE: its options, and one step of it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq import data
+from tinyvq.data import ImageData, batch_indices, to_unit
+from tinyvq.errors import ConfigError, RunError
+from tinyvq.models import VQVAE
+from tinyvq.optim import Adam, warmup_cosine
+from tinyvq.tensor import Tensor
+from tinyvq.training import checkpoint
+from tinyvq.training.evaluation import evaluate
+from tinyvq.training.guard import guarded_backward
+from tinyvq.training.loop import Schedule
+from tinyvq.training.run import Run, open_run
+
+VALIDATION_IMAGES = 1000  # of the split, at most: a glance, not the verdict
+
+
+@dataclass(frozen=True)
+class VQVAEOptions:
+    """What the user chooses; the command line and config.json are made of it."""
+
+    data: str = "fashion-mnist-5k"
+    """A built-in name, an idx file or folder, an .npz, or a folder of images."""
+    image_size: int | None = None
+    """Resize and crop images to this many pixels a side; must divide by 4."""
+    channels: Literal[1, 3] | None = None
+    """Grey (1) or colour (3); by default what the images have."""
+    model: Literal["conv"] = "conv"
+    """The network."""
+    hidden: int = 128
+    """Channels of the hidden layers."""
+    num_codes: int = 512
+    """Codes in the codebook."""
+    code_dim: int = 64
+    """Width of a code."""
+    learn: Literal["ema", "gradient"] = "ema"
+    """How codes learn: running means of their vectors, or the codebook loss."""
+    commitment: float = 0.25
+    """Weight of the commitment loss."""
+    decay: float = 0.8
+    """Of the running means of the codes."""
+    restart_below: float = 0.5
+    """Codes chosen less often than this share of the average are placed anew."""
+    steps: int = 2000
+    """Training steps."""
+    batch_size: int = 32
+    """Images a step."""
+    lr: float = 3e-4
+    """Learning rate of Adam."""
+    warmup: int = 0
+    """Steps over which the learning rate grows to its value."""
+    cosine: bool = False
+    """Let the learning rate fall to 0 along half a cosine."""
+    seed: int = 0
+    """Fixes weights, data order and restarts."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    validate_every: int = 250
+    """Steps between looks at the validation split."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    picture_every: int = 250
+    """Steps between sample pictures."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "hidden num_codes code_dim steps batch_size log_every validate_every "
+            "checkpoint_every picture_every"
+        ).split():
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.lr <= 0:
+            raise ConfigError(f"lr must be above 0, got {self.lr}")
+
+    def schedule(self) -> Schedule:
+        """When the loop does what."""
+        return Schedule(
+            self.steps,
+            self.log_every,
+            self.validate_every,
+            self.checkpoint_every,
+            self.picture_every,
+        )
+
+
+def load_images(options: VQVAEOptions) -> ImageData:
+    """Load the data of a run and check that the network can take it."""
+    images = data.load(
+        options.data, image_size=options.image_size, channels=options.channels
+    )
+    check_size(images)
+    if len(images.split("train").images) == 0:
+        raise ConfigError(f"{options.data} has no training images")
+    return images
+
+
+def check_size(images: ImageData) -> None:
+    """Raise ConfigError where the images' size does not suit the network."""
+    height, width, _ = images.image_shape
+    if height % 4 or width % 4:
+        raise ConfigError(
+            f"images are {height}×{width} pixels, but the network needs sizes that "
+            "divide by 4; choose one with --image-size"
+        )
+
+
+def facts_of(images: ImageData) -> dict[str, Any]:
+    """Find out what the run needs to know of its data, for config.json."""
+    train = images.split("train").images
+    return {
+        "data_source": images.source,
+        "data_digest": hashlib.blake2b(train.tobytes(), digest_size=16).hexdigest(),
+        "image_shape": list(images.image_shape),
+        "images": {name: len(split.images) for name, split in images.splits.items()},
+        "pixel_variance": float(np.var(train / 255.0)),
+    }
+
+
+def build(options: VQVAEOptions, facts: Mapping[str, Any]) -> VQVAE:
+    """Build the model that a run's options and facts describe."""
+    return VQVAE.preset(
+        options.model,
+        channels=facts["image_shape"][2],
+        hidden=options.hidden,
+        num_codes=options.num_codes,
+        code_dim=options.code_dim,
+        learn=options.learn,
+        commitment=options.commitment,
+        decay=options.decay,
+        restart_below=options.restart_below,
+        pixel_variance=facts["pixel_variance"],
+        seed=options.seed,
+    )
+
+
+class VQVAETask:
+    """One step after another of a VQ-VAE; see `loop.Task`."""
+
+    def __init__(
+        self, options: VQVAEOptions, images: ImageData, facts: Mapping[str, Any]
+    ) -> None:
+        self.options = options
+        self.batch_size = options.batch_size
+        self.images = images
+        self.model = build(options, facts)
+        self.optimizer = Adam(self.model.parameters(), options.lr)
+
+    def step(self, step: int) -> dict[str, float]:
+        """Do one step: look up, differentiate, move weights, then the codebook."""
+        options, model = self.options, self.model
+        train = self.images.split("train").images
+        chosen = batch_indices(len(train), options.batch_size, step, options.seed)
+        x = Tensor.wrap(to_unit(train[chosen]))
+        lr = self.optimizer.lr = warmup_cosine(
+            step,
+            options.lr,
+            warmup=options.warmup,
+            total=options.steps if options.cosine else None,
+        )
+
+        def forward() -> Tensor:
+            self.output = model(x)
+            return self.output.loss
+
+        norm = guarded_backward(forward, model, step)
+        self.optimizer.step()
+        output = self.output
+        update = model.quantizer.update(output.stats)
+        for codebook in model.quantizer.trained_codebook():
+            self.optimizer.reset_rows(codebook, update.moved)
+        return {
+            "loss": output.loss.item(),
+            "nmse": output.reconstruction_mse / model.pixel_variance,
+            "batch_perplexity": output.stats.batch_perplexity,
+            "batch_codes_used": output.stats.codes_used,
+            "codes_restarted": len(update.restarted),
+            "gradient_norm": norm,
+            "lr": lr,
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Measure the model on the validation split, or on a glance of it."""
+        images = self.images.split("val").images[:VALIDATION_IMAGES]
+        found = evaluate(self.model, images)
+        return {
+            "val_nmse": found.nmse,
+            "val_perplexity": found.perplexity,
+            "val_codes_used": found.codes_used,
+        }
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the model's and the optimiser's state."""
+        return {
+            **{f"model.{name}": a for name, a in self.model.state_dict().items()},
+            **{f"adam.{name}": a for name, a in self.optimizer.state_dict().items()},
+        }
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Restore what `state` gave."""
+        self.model.load_state_dict(part(state, "model."))
+        self.optimizer.load_state_dict(part(state, "adam."))
+
+
+def part(
+    state: Mapping[str, npt.NDArray[Any]], prefix: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Select the entries under a prefix, and cut it off."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def load_model(folder: Path) -> tuple[VQVAE, VQVAEOptions, Run]:
+    """Load the newest model of a run folder, in evaluation mode."""
+    run = open_run(folder)
+    if run.kind != "vqvae":
+        raise RunError(f"{folder} holds a {run.kind} run, a vqvae run is needed")
+    try:
+        options = VQVAEOptions(**run.options)
+        model = build(options, run.facts)
+    except (TypeError, KeyError) as problem:
+        raise RunError(f"{folder}/config.json does not fit: {problem}") from problem
+    saved = checkpoint.load_latest(run.checkpoints)
+    model.load_state_dict(part(saved.arrays, "model."))
+    return model.eval(), options, run
+
+
+def options_dict(options: VQVAEOptions) -> dict[str, Any]:
+    """Return the options as they stand in config.json."""
+    return asdict(options)
