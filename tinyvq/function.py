@@ -194,7 +194,7 @@ def walk(
     if targets is None:
         targets = {node for node in nodes if node.function is None}
     useful = _reaching(nodes, targets)
-    pending: dict[Node, Array] = {root: seed}
+    pending: dict[Node, Array] = {root: as_array(seed)}
     summed: set[Node] = (
         set()
     )  # whose pending gradient is a sum made here, ours to add to
@@ -226,8 +226,15 @@ def walk(
 
 
 def as_array(value: Any) -> Array:
-    """Make an array of what NumPy returns for 0-d results, a scalar."""
-    return np.asarray(value) if isinstance(value, np.generic) else value
+    """Make a C-contiguous array of what an op returns: a scalar, a strided view, ...
+
+    All values and gradients are C-contiguous, so that no result depends, by a rounding,
+    on how an input happened to lie in memory.
+    """
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    flags = getattr(value, "flags", None)
+    return value if flags is None or flags.c_contiguous else value.copy(order="C")
 
 
 def _reachable(root: Node) -> list[Node]:
@@ -261,6 +268,9 @@ def _checked(node: Node, i: int, parent: Node, gradient: Array | None) -> Array:
             f"{node.name}.backward: the gradient of input {i} must be {parent.dtype} "
             f"{parent.shape}, got {_describe(gradient)}"
         )
+    saved = node.context.saved if node.context is not None else None
+    if any(value is gradient for value in (saved or {}).values()):
+        return gradient.copy()  # a leaf's gradient must not be an op's own array
     return gradient
 
 

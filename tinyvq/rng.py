@@ -14,6 +14,7 @@ algorithm fixes them for good. NumPy promises no such thing for the distribution
 
 import hashlib
 import math
+import operator
 import secrets
 from typing import Any
 
@@ -28,9 +29,12 @@ class Stream:
     """A stream of random numbers, named by a seed and any ints and strings."""
 
     def __init__(self, seed: int, *key: int | str) -> None:
-        self.seed = seed
-        self.key = key
-        name = repr((int(seed), *key)).encode()
+        # NumPy's integers become Python's: a name is the same however it was counted.
+        self.seed = operator.index(seed)
+        self.key = tuple(
+            str(k) if isinstance(k, str) else operator.index(k) for k in key
+        )
+        name = repr((self.seed, *self.key)).encode()
         digest = hashlib.blake2b(name, digest_size=16).digest()
         words = np.frombuffer(digest, dtype="<u8").astype(np.uint64)
         self._philox = np.random.Philox(key=words, counter=0)

@@ -58,7 +58,7 @@ class Tensor:
 
     @classmethod
     def wrap(cls, array: Array, requires_grad: bool = False) -> "Tensor":
-        """Make a tensor that shares the array's memory instead of copying it."""
+        """Make a tensor that shares the array's memory, if that is C-contiguous."""
         tensor = Tensor.__new__(cls)
         tensor._set(as_array(array), requires_grad)
         return tensor
@@ -112,6 +112,16 @@ class Tensor:
     def is_leaf(self) -> bool:
         """Whether the tensor was made by hand, not by an op that is recorded."""
         return self._node is None or self._node.function is None
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
+        """Copy the values into a leaf of its own: the graph is not copied along."""
+        trainable = self.requires_grad and self.is_leaf
+        return type(self).wrap(self.array.copy(), trainable)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -213,12 +223,14 @@ class Tensor:
                 f"gradient= must be {self.dtype} {self.shape}, "
                 f"got {array.dtype} {array.shape}"
             )
-        return array.copy()
+        return array.copy()  # the caller's own may change before the walk ends
 
     @property
     def node(self) -> Node | None:
         """This tensor's node in the graph; None where no gradient can flow."""
-        if self._node is None and self.requires_grad:
+        if not self.requires_grad:  # perhaps frozen after it was used
+            return None
+        if self._node is None:
             self._node = Node(None, None, (), self.array)
             self._node.leaf = weakref.ref(self)
         return self._node
@@ -236,6 +248,7 @@ class Tensor:
         def __pow__(self, exponent: float) -> "Tensor": ...
         def __neg__(self) -> "Tensor": ...
         def __matmul__(self, other: Operand) -> "Tensor": ...
+        def __rmatmul__(self, other: Operand) -> "Tensor": ...
         def __getitem__(self, key: Any) -> "Tensor": ...
         def reshape(self, *shape: int) -> "Tensor": ...  # noqa: D102
         def transpose(self, *axes: int) -> "Tensor": ...  # noqa: D102
@@ -267,7 +280,7 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     output = Tensor.wrap(array)
     owner = _owner(array)
     for tensor in present:
-        if array.base is not None and _owner(tensor.array) is owner:
+        if _owner(tensor.array) is owner:
             output.version = tensor.version  # a view: its changes are the input's
     if tracked:
         output.requires_grad = True
@@ -327,6 +340,14 @@ def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
     if isinstance(value, int | float):
         if like is None:
             return Tensor(value)
+        kind = (
+            "b" if isinstance(value, bool) else "f" if isinstance(value, float) else "i"
+        )
+        if "biuf".index(kind) > "biuf".index(like.dtype.kind):
+            raise DTypeError(
+                f"the number {value} would lose its value in a tensor of {like.dtype}; "
+                "convert the tensor"
+            )
         return Tensor.wrap(np.full_like(like.array, value, shape=()))
     if not hasattr(value, "dtype"):
         raise DTypeError(

@@ -44,6 +44,7 @@ def check_shape(op: str, name: str, array: Any, expected: tuple[int, ...]) -> No
 
 def check_indices(op: str, name: str, array: Any) -> None:
     """Raise TypeError unless the array holds integers."""
+    backend_of(array)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{op}: {name} must hold integers, got {array.dtype}")
 

@@ -89,10 +89,9 @@ def use_kernels(**variants: str) -> Iterator[None]:
     """
     for op, variant in variants.items():
         if not any(k.variant == variant for k in kernels(op)):
-            there = (
-                _describe(op) or f"the operations {sorted({k.op for k in kernels()})}"
+            raise KernelUnavailable(
+                f"no kernel {op}={variant!r}; there is: {_describe(op)}"
             )
-            raise KernelUnavailable(f"no kernel {op}={variant!r}; there is: {there}")
     token = _OVERRIDES.set({**(_OVERRIDES.get() or {}), **variants})
     try:
         yield
@@ -101,6 +100,5 @@ def use_kernels(**variants: str) -> Iterator[None]:
 
 
 def _describe(op: str) -> str:
-    return ", ".join(
-        f"{k.variant} ({k.backend}; {'/'.join(k.dtypes)})" for k in kernels(op)
-    )
+    ladder = [f"{k.variant} ({k.backend}; {'/'.join(k.dtypes)})" for k in kernels(op)]
+    return ", ".join(ladder) or f"the operations {sorted({k.op for k in kernels()})}"

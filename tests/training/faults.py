@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from training.checkpoint_examples import save_example
 
 from tinyvq import files
 from tinyvq.errors import TinyvqError
-from tinyvq.training import checkpoint
 
 
 class Fault(enum.Enum):
@@ -202,26 +201,6 @@ def states_after_power_loss(
             merged = {**names, **change}
             names = {key: value for key, value in merged.items() if value is not None}
         yield from ((done, state) for state in possibilities())
-
-
-def example_state(seed: int) -> dict[str, np.ndarray]:
-    """Arrays of the kinds that a run has: other ones for another seed."""
-    return {
-        "encoder.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4) / (seed + 1),
-        "quantizer.cluster_size": np.linspace(0, seed, 5),
-        "optimizer.step": np.array(seed, dtype=np.int64),
-        "empty": np.zeros((0, 3), dtype=np.float32),
-    }
-
-
-def example_info(seed: int) -> dict[str, Any]:
-    return {"seed": seed, "learning_rate": 3e-4, "name": "conv", "best": None}
-
-
-def save_example(folder: Path, step: int, seed: int, keep: int = 2) -> Path:
-    return checkpoint.save(
-        folder, step, example_state(seed), example_info(seed), keep=keep
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,6 +56,12 @@ def test_steps_increase(path: Path, step: object) -> None:
     assert steps(path) == [5]
 
 
+@pytest.mark.parametrize("step", [-1, True, 6.0])
+def test_the_first_step_is_a_whole_number(path: Path, step: object) -> None:
+    with pytest.raises(RunError, match=f"expected a step greater than -1 .*got {step}"):
+        MetricsLog(path).append({"step": step})  # type: ignore[dict-item]
+
+
 def test_steps_increase_over_a_resume(path: Path) -> None:
     write(path, 5)
     with pytest.raises(RunError, match="expected a step greater than 5"):

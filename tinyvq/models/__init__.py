@@ -1,6 +1,6 @@
 """Models: a VQ-VAE from any encoder, quantizer and decoder, and the usual ones."""
 
-from tinyvq.models._presets import PRESETS
+from tinyvq.models._presets import PRESETS, QuantizerName
 from tinyvq.models._vqvae import VQVAE, VQVAEOutput
 
-__all__ = ["PRESETS", "VQVAE", "VQVAEOutput"]
+__all__ = ["PRESETS", "VQVAE", "QuantizerName", "VQVAEOutput"]

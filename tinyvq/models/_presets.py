@@ -1,17 +1,21 @@
 """The usual networks, by name."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from tinyvq import nn
 from tinyvq.errors import ConfigError
 from tinyvq.models._vqvae import VQVAE
-from tinyvq.quantizers import VectorQuantizer
+from tinyvq.quantizers import Quantizer, SoftQuantizer, VectorQuantizer
 from tinyvq.rng import Stream
+
+QuantizerName = Literal["ema", "gradient", "soft"]
 
 
 def conv(
     *,
     channels: int = 3,
+    image_size: tuple[int, int] | None = None,
     hidden: int = 128,
     residual_hidden: int = 32,
     residual_blocks: int = 2,
@@ -19,13 +23,17 @@ def conv(
     num_codes: int = 512,
     pixel_variance: float = 1.0,
     seed: int = 0,
-    **quantizer: Any,
+    quantizer: QuantizerName = "ema",
+    **settings: Any,
 ) -> VQVAE:
     """Build DeepMind's convolutional VQ-VAE; images shrink by 4 in each direction.
 
-    As in the example that accompanies arXiv:1711.00937 (the Sonnet library,
-    `vqvae_example.ipynb`). Further settings go to the VectorQuantizer.
+    Takes images of any size that divides by 4. As in the example that accompanies
+    arXiv:1711.00937 (the Sonnet library, `vqvae_example.ipynb`). Further settings go to
+    the quantizer.
     """
+    if image_size is not None:
+        _check_divides(image_size, 4)
     rng = Stream(seed, "weights")
 
     def residual_stack() -> list[nn.Layer]:
@@ -50,9 +58,6 @@ def conv(
         *residual_stack(),
         nn.Conv2d(hidden, code_dim, 1, rng=rng),
     )
-    codes = VectorQuantizer(
-        num_codes, code_dim, rng=Stream(seed, "quantizer"), **quantizer
-    )
     decoder = nn.Sequential(
         nn.Conv2d(code_dim, hidden, 3, padding=1, rng=rng),
         *residual_stack(),
@@ -60,10 +65,60 @@ def conv(
         nn.ReLU(),
         nn.ConvTranspose2d(half, channels, 4, stride=2, padding=1, rng=rng),
     )
+    codes = make_quantizer(quantizer, num_codes, code_dim, seed, **settings)
     return VQVAE(encoder, codes, decoder, pixel_variance=pixel_variance)
 
 
-PRESETS = {"conv": conv}
+def dense(
+    *,
+    channels: int = 1,
+    image_size: tuple[int, int] | None = (28, 28),
+    hidden: int = 32,
+    code_dim: int = 20,
+    num_codes: int = 10,
+    pixel_variance: float = 1.0,
+    seed: int = 0,
+    quantizer: QuantizerName = "ema",
+    **settings: Any,
+) -> VQVAE:
+    """Build the textbooks' smallest VQ-VAE: one code an image.
+
+    A dense encoder, 784 -> 20 for images of 28×28; a codebook of 10 vectors; a decoder
+    from 20 to 28×28 with transposed convolutions. M codes can make only M different
+    pictures, so this model is to be looked at, not used.
+    """
+    height, width = image_size or (28, 28)
+    _check_divides((height, width), 4)
+    rng = Stream(seed, "weights")
+    encoder = nn.Sequential(
+        nn.Reshape(height * width * channels),  # (N, H·W·C)
+        nn.Linear(height * width * channels, code_dim, rng=rng),
+        nn.Reshape(1, 1, code_dim),  # (N, 1, 1, D): a grid of one position
+    )
+    decoder = nn.Sequential(
+        nn.Reshape(code_dim),  # (N, D)
+        nn.Linear(code_dim, height // 4 * (width // 4) * hidden, rng=rng),
+        nn.ReLU(),
+        nn.Reshape(height // 4, width // 4, hidden),  # (N, H/4, W/4, hidden)
+        nn.ConvTranspose2d(hidden, hidden // 2, 4, stride=2, padding=1, rng=rng),
+        nn.ReLU(),
+        nn.ConvTranspose2d(hidden // 2, channels, 4, stride=2, padding=1, rng=rng),
+    )
+    codes = make_quantizer(quantizer, num_codes, code_dim, seed, **settings)
+    return VQVAE(encoder, codes, decoder, pixel_variance=pixel_variance)
+
+
+def make_quantizer(
+    name: QuantizerName, num_codes: int, code_dim: int, seed: int, **settings: Any
+) -> Quantizer:
+    """Make a quantizer by name: "ema", "gradient" or "soft"; settings are its own."""
+    rng = Stream(seed, "quantizer")
+    if name == "soft":
+        return SoftQuantizer(num_codes, code_dim, rng=rng, **settings)
+    return VectorQuantizer(num_codes, code_dim, learn=name, rng=rng, **settings)
+
+
+PRESETS: dict[str, Callable[..., VQVAE]] = {"conv": conv, "dense": dense}
 
 
 def build(name: str, **settings: Any) -> VQVAE:
@@ -71,3 +126,12 @@ def build(name: str, **settings: Any) -> VQVAE:
     if name not in PRESETS:
         raise ConfigError(f"no preset {name!r}; there is: {', '.join(PRESETS)}")
     return PRESETS[name](**settings)
+
+
+def _check_divides(image_size: tuple[int, int], by: int) -> None:
+    height, width = image_size
+    if height % by or width % by or min(image_size) < by:
+        raise ConfigError(
+            f"images are {height}×{width} pixels, but the network needs sizes that "
+            f"divide by {by}; choose one with --image-size"
+        )

@@ -1,5 +1,6 @@
 """VQVAE: encoder, quantizer, decoder."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,17 @@ class VQVAE(Module):
             indices=quantized.indices,
             stats=quantized.stats,
         )
+
+    def fingerprint(self) -> str:
+        """Name this very model: a hash of its weights and its codebook.
+
+        Indices mean something only to the model that made them.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for name, array in self.state_dict().items():
+            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def encode(self, x: Tensor) -> npt.NDArray[np.int64]:
         """Return the code indices (N,P,Q) of images (N,H,W,C)."""

@@ -18,7 +18,12 @@ from tinyvq.ops._convolutions import conv2d, conv_transpose2d
 from tinyvq.ops._elementwise import absolute, clip, exp, log, sqrt
 from tinyvq.ops._losses import huber_loss, l1_loss, mse_loss
 from tinyvq.ops._products import linear, matmul
-from tinyvq.ops._quantization import embedding, straight_through, vq_loss
+from tinyvq.ops._quantization import (
+    embedding,
+    straight_through,
+    uniform_kl,
+    vq_loss,
+)
 from tinyvq.ops._reductions import max, mean, sum, var
 from tinyvq.ops._shapes import (
     avg_pool2d,
@@ -70,6 +75,7 @@ __all__ = [
     "sum",
     "tanh",
     "transpose",
+    "uniform_kl",
     "upsample_nearest",
     "var",
     "vq_loss",

@@ -26,6 +26,7 @@ def attach() -> None:
         "__pow__": power,
         "__neg__": neg,
         "__matmul__": matmul,
+        "__rmatmul__": lambda self, other: matmul(other, self),
         "__getitem__": getitem,
         "reshape": reshape,
         "transpose": transpose,

@@ -1,4 +1,4 @@
-"""How gradients pass a codebook: table lookup, straight-through, the codebook losses.
+"""How gradients pass a codebook: lookup, straight-through, the losses of the codes.
 
 A lookup of the nearest code has a derivative of zero almost everywhere. So each
 gradient that a VQ-VAE uses is a decision, and each decision is a Function here, not an
@@ -7,6 +7,7 @@ accident of `detach` calls.
 
 from dataclasses import dataclass
 
+import numpy as np
 from tinyvq_kernels import code_sums
 
 from tinyvq.errors import DTypeError, ShapeError
@@ -113,3 +114,37 @@ def vq_loss(
     """
     function = VQLoss(codebook_weight, commitment_weight)
     return apply(function, *same_shape("vq_loss", z, codes))
+
+
+@dataclass(frozen=True)
+class UniformKL(Function):
+    """L = mean over rows of KL(p ‖ uniform) = log M + Σ_m p_m log p_m, p = softmax(x).
+
+    It takes the logits x (..., M), not p, because log p of a p that underflows to 0
+    would be infinite, while p log p and its gradient go to 0.
+    """
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        shifted = x - x.max(axis=-1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        p = np.exp(log_p)
+        negative_entropy = (p * log_p).sum(axis=-1, keepdims=True)  # (..., 1)
+        ctx.save(p=p, log_p=log_p, negative_entropy=negative_entropy)
+        return negative_entropy.mean() + np.log(np.asarray(x.shape[-1], x.dtype))
+
+    # ∂/∂p_m of Σ p log p is log p_m + 1, and ∂p_m/∂x_j = p_m (δ_mj - p_j), so
+    # gx_j = p_j (log p_j - Σ_m p_m log p_m) / rows.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        rows = ctx.negative_entropy.size
+        return (gy / rows * ctx.p * (ctx.log_p - ctx.negative_entropy),)
+
+
+def uniform_kl(logits: Operand) -> Tensor:
+    """Divergence, in nats, of softmax(logits) over the last axis from uniform.
+
+    The mean over all rows; 0 where all are equally likely, log M where one is certain.
+    """
+    logits = as_tensor(logits)
+    if logits.ndim < 1 or logits.size == 0:
+        raise ShapeError(f"uniform_kl: needs logits (..., M), got {logits.shape}")
+    return apply(UniformKL(), logits)

@@ -7,6 +7,7 @@ from tinyvq.quantizers._interface import (
     QuantizerStats,
 )
 from tinyvq.quantizers._kmeans import kmeans
+from tinyvq.quantizers._soft import SoftQuantizer
 from tinyvq.quantizers._vector import VectorQuantizer
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Quantizer",
     "QuantizerOutput",
     "QuantizerStats",
+    "SoftQuantizer",
     "VectorQuantizer",
     "kmeans",
 ]

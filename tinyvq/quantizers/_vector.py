@@ -53,7 +53,8 @@ class VectorQuantizer(Module):
     ) -> None:
         if num_codes < 1 or code_dim < 1:
             raise ConfigError(
-                f"a codebook needs at least one code and width, got {num_codes}×{code_dim}"
+                "a codebook needs at least one code and width, "
+                f"got {num_codes}×{code_dim}"
             )
         if learn not in ("ema", "gradient"):
             raise ConfigError(f'learn must be "ema" or "gradient", got {learn!r}')
@@ -129,9 +130,10 @@ class VectorQuantizer(Module):
             weight[...] = keep * weight + take
         if self.learn == "ema":
             with self.codebook.mutate() as codebook:
-                # The bias of sums and counts cancels; a code without mass stays put.
-                alive = size > 0
-                codebook[alive] = total[alive] / size[alive, None]
+                # The bias of sums and counts cancels. A code that nobody chose stays
+                # put: its mean is as before, and its sums fade to nothing in the end.
+                chosen = counts > 0
+                codebook[chosen] = total[chosen] / size[chosen, None]
         restarted = self._restart(stats) if self.restart_below > 0 else nothing
         return CodebookUpdate(started=False, restarted=restarted)
 

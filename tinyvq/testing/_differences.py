@@ -31,10 +31,11 @@ at most 2⁻¹⁰ of x.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tinyvq.testing._subject import Array, Float64, largest
 
@@ -65,6 +66,23 @@ class Slopes:
     roundings: Float64
     steps: Float64
 
+    @property
+    def fields(self) -> tuple[Float64, ...]:
+        """The five arrays."""
+        return self.values, self.spreads, self.jumps, self.roundings, self.steps
+
+    def row(self, k: int) -> "Slopes":
+        """The slopes along direction k alone."""
+        return Slopes(*(field[k : k + 1] for field in self.fields))
+
+    @property
+    def settled(self) -> npt.NDArray[np.bool_]:
+        """Along which directions (k,) the slopes can be relied on."""
+        unrest = (np.abs(self.spreads) + np.abs(self.jumps)).max(axis=1, initial=0.0)
+        steepest = np.abs(self.values).max(axis=1, initial=0.0)
+        bound = SETTLED * steepest + self.roundings + TINY
+        return np.asarray((unrest <= bound) & np.isfinite(unrest))
+
     def along(self, upstream: Float64) -> tuple[Float64, Float64]:
         """Slopes of the weighted sums of the outputs, and bounds on their errors.
 
@@ -83,57 +101,67 @@ class Slopes:
 
 
 def differentiate(
-    f: Curve, x: Float64, y: Float64, directions: Iterable[Float64]
+    f: Curve, x: Float64, y: Float64, directions: Sequence[Float64]
 ) -> Slopes:
     """Take the slopes of f at x, where its value is y, along each direction.
 
-    Raises UnsettledError, telling the slopes to the left and right.
+    Each with the largest step at which it is settled. Raises UnsettledError for the
+    first that none settles, telling its slopes to the left and right.
     """
-    scale = _scale(x)
-    rows = [_slope(f, x, y.ravel(), d, scale) for d in directions]
-    stacked = [np.array([row[i] for row in rows]) for i in range(5)]
-    shape = (len(rows), y.size)
-    return Slopes(*(a.reshape(shape) for a in stacked[:3]), *stacked[3:])
-
-
-_Row = tuple[Float64, Float64, Float64, float, float]
-
-
-def _slope(f: Curve, x: Float64, y: Float64, d: Float64, scale: float) -> _Row:
-    """Take one slope, with the largest step at which it is settled."""
+    k, m = len(directions), y.size
+    slopes = Slopes(*np.empty((3, k, m)), *np.empty((2, k)))
+    waiting = np.arange(k)  # for a step that settles them
     for step in STEPS:
-        h = step * scale
-        with np.errstate(
-            all="ignore"
-        ):  # a step may leave the domain; a smaller one not
-            row, right, left = _quotients(f, x, y, d, h)
-        value, spread, jump, rounding, _ = row
-        bound = SETTLED * largest(value) + rounding + TINY
-        unsettled = np.abs(spread) + np.abs(jump)
-        if not unsettled.size or unsettled.max() <= bound:  # False where NaN
-            return row
-    worst = int(np.argmax(np.nan_to_num(unsettled, nan=np.inf)))
-    raise UnsettledError(
+        h = step * _scale(x)
+        with np.errstate(all="ignore"):  # a step may leave f's domain; a smaller not
+            again = [directions[int(i)] for i in waiting]
+            taken = _quotients(f, x, y, again, h)
+            settled = taken.settled
+        for whole, part in zip(slopes.fields, taken.fields, strict=True):
+            whole[waiting] = part
+        waiting = waiting[~settled]
+        if not waiting.size:
+            return slopes
+    first = int(waiting[0])
+    raise _unsettled(f, x, y, directions[first], slopes.row(first))
+
+
+def _quotients(
+    f: Curve, x: Float64, y: Float64, directions: Sequence[Float64], h: float
+) -> Slopes:
+    k, m = len(directions), y.size
+    moves = (h, -h, h / 2, -h / 2)
+    points = [f(x + move * d).ravel() for d in directions for move in moves]
+    values = np.array(points).reshape(k, 4, m)
+    far_up, far_down, near_up, near_down = values.swapaxes(0, 1)  # each (k, m)
+    base = y.ravel()
+    far, near = (far_up - far_down) / (2 * h), (near_up - near_down) / h
+    slope = (4 * near - far) / 3
+    far_jump = ((far_up - base) - (base - far_down)) / h
+    near_jump = ((near_up - base) - (base - near_down)) / (h / 2)
+    jump = 2 * near_jump - far_jump
+    size = np.maximum(largest(y), np.abs(values).max(axis=(1, 2), initial=0.0))  # (k,)
+    steepest = np.abs(slope).max(axis=1, initial=0.0)  # (k,)
+    rounding = NOISE * UNIT * (size + largest(x) * steepest) / h
+    return Slopes(slope, far - near, jump, rounding, np.full(k, h))
+
+
+def _unsettled(
+    f: Curve, x: Float64, y: Float64, d: Float64, last: Slopes
+) -> UnsettledError:
+    """Tell the slopes to both sides of the output element that is settled least."""
+    h = float(last.steps[0])
+    with np.errstate(all="ignore"):
+        right = (f(x + h * d) - y).ravel() / h
+        left = (y - f(x - h * d)).ravel() / h
+    unrest = np.abs(last.spreads[0]) + np.abs(last.jumps[0])
+    worst = int(np.argmax(np.nan_to_num(unrest, nan=np.inf)))
+    return UnsettledError(
         f"the slopes of output element {worst} to the left and right are "
         f"{left[worst]:.6g} and {right[worst]:.6g}, still at a step of {h:.1e}: the "
         "function has a kink or a jump there, or is too noisy. Move the input away "
         "from it, or name the surrogate that the backward differentiates"
     )
-
-
-def _quotients(
-    f: Curve, x: Float64, y: Float64, d: Float64, h: float
-) -> tuple[_Row, Float64, Float64]:
-    far_up, far_down = f(x + h * d).ravel(), f(x - h * d).ravel()
-    near_up, near_down = f(x + h / 2 * d).ravel(), f(x - h / 2 * d).ravel()
-    far, near = (far_up - far_down) / (2 * h), (near_up - near_down) / h
-    value = (4 * near - far) / 3
-    far_jump = ((far_up - y) - (y - far_down)) / h
-    right, left = (near_up - y) / (h / 2), (y - near_down) / (h / 2)
-    jump = 2 * (right - left) - far_jump
-    size = max(largest(y), largest(far_up), largest(far_down))
-    rounding = NOISE * UNIT * (size + largest(x) * largest(value)) / h
-    return (value, far - near, jump, rounding, h), right, left
 
 
 def _scale(x: Float64) -> float:

@@ -136,9 +136,8 @@ class ConvGeometry:
     def output(self) -> Shape:
         """(N,P,Q,K)."""
         p, q = (
-            (size + 2 * self.padding - self.dilation * (taps - 1) - 1) // self.stride
-            + 1
-            for size, taps in ((self.h, self.r), (self.w, self.s))
+            (n + 2 * self.padding - self.dilation * (taps - 1) - 1) // self.stride + 1
+            for n, taps in ((self.h, self.r), (self.w, self.s))
         )
         return (self.n, p, q, self.k)
 

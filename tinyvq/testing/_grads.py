@@ -1,6 +1,7 @@
 """check_grads: a backward pass against finite differences."""
 
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,8 @@ def check_grads(
 
     fn         takes one argument an array, and the settings; returns a Tensor of any
                shape. Floating arrays come to it as tensors; integers, booleans and None
-               as they are
-    arrays     float64; where one holds a kink, finite differences find none of its
-               slopes, and that is an error
+               as they are (bind a setting called `seed` or the like by a partial)
+    arrays     float64, and not at a kink of fn: that is an error
     seed       of the upstream gradient and the directions
     constants  positions of floating arrays that have no gradient
     surrogate  where the backward is by design not the derivative of fn: the function of
@@ -58,8 +58,9 @@ def check_grads(
     softmax. The Jacobian is checked entry by entry where it has up to 2,000 entries,
     and along random directions where it is larger; no component of those is near zero,
     so no border element can hide. Checked as well: each input when it alone needs a
-    gradient; that a second walk over the same graph gives the same bits; that inputs and
-    upstream gradient stay as they were; that the value does not depend on gradients.
+    gradient; that a second walk over the same graph gives the same bits; that inputs
+    and upstream gradient stay as they were; that the value does not depend on whether
+    gradients are asked for.
 
     Raises GradientError with the element, both values and what is needed to repeat the
     check; DTypeError for floating arrays that are not float64.
@@ -67,13 +68,12 @@ def check_grads(
     name = name_of(fn)
     taken, floats = differentiable(name, arrays)
     active = tuple(i for i in floats if i not in constants)
-    return check_subject(Subject(fn, name, taken, active, settings, seed), surrogate)
+    subject = Subject(fn, name, taken, active, settings, seed)
+    return check_subject(subject, surrogate)
 
 
 def check_subject(subject: Subject, surrogate: Surrogate) -> float:
     """Run check_grads on a subject."""
-    if not subject.active:
-        raise subject.error("there is nothing to check: no argument needs a gradient")
     stream = Stream(subject.seed, "check_grads")
     y = _value(subject, surrogate)
     recording = subject.record(arrays := subject.copies())
@@ -94,12 +94,17 @@ def check_subject(subject: Subject, surrogate: Surrogate) -> float:
             gradient = alone.gradients(upstream.copy())[judge.i]
             note = ", when it alone needs one"
             error = max(error, judge.dense(gradient, upstream, note))
-    small = [judge for judge in judges if judge.full]
-    units = [_unit(y.shape, j) for j in range(y.size)] if small else []
+    return max(error, _each_output(subject, [j for j in judges if j.full], y))
+
+
+def _each_output(subject: Subject, judges: list["_Judge"], y: Float64) -> float:
+    """Judge the gradients of each output element, for inputs that are small."""
+    if not judges:
+        return 0.0
+    recording = subject.record(subject.copies(), [judge.i for judge in judges])
+    units = _units(y.shape)
     found = [recording.gradients(unit) for unit in units]
-    for judge in small:
-        error = max(error, judge.units([g[judge.i] for g in found], units))
-    return error
+    return max(judge.units([g[judge.i] for g in found], units) for judge in judges)
 
 
 def _value(subject: Subject, surrogate: Surrogate) -> Float64:
@@ -165,17 +170,18 @@ class _Judge:
         self.x: Float64 = subject.arrays[i]
         self.y = y
         self.full = self.x.size * max(1, y.size) <= FULL_JACOBIAN
-        self.directions = [] if self.full else self._draw(stream)
-        along = (_unit(self.x.shape, k) for k in range(self.x.size))
+        self.directions = self._draw(stream)
         try:
-            self.slopes = self._slopes(along if self.full else self.directions)
+            self.slopes = self._slopes(self.directions)
         except UnsettledError as error:
             raise subject.error(f"input {i}: {error}") from None
 
     def _draw(self, stream: Stream) -> list[Float64]:
+        if self.full:
+            return _units(self.x.shape)
         return [direction(stream.child(k), self.x.shape) for k in range(DIRECTIONS)]
 
-    def _slopes(self, directions: Iterable[Float64]) -> Slopes:
+    def _slopes(self, directions: Sequence[Float64]) -> Slopes:
         point = self.subject.copies()
 
         def curve(x: Array) -> Array:
@@ -238,7 +244,9 @@ class _Judge:
     def _mismatch(
         self, k: int, gradient: Array, weights: Float64, wrong: float, note: str
     ) -> GradientError:
-        slopes = self._slopes([_unit(self.x.shape, k)])
+        element = np.zeros(self.x.shape)
+        element.flat[k] = 1.0
+        slopes = self._slopes([element])
         numeric, bounds = slopes.along(weights[None])
         at = _position(k, self.x.shape)
         if weights.sum() == 1.0 and np.count_nonzero(weights) == 1:
@@ -255,11 +263,10 @@ def _position(k: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(n) for n in np.unravel_index(k, shape))
 
 
-def _unit(shape: tuple[int, ...], k: int) -> Float64:
-    """Make the direction of element k."""
-    d = np.zeros(shape)
-    d.flat[k] = 1.0
-    return d
+def _units(shape: tuple[int, ...]) -> list[Float64]:
+    """Make the direction of each element."""
+    size = math.prod(shape)
+    return list(np.eye(size).reshape(size, *shape))
 
 
 def _between(d: Float64, low: int, high: int) -> Float64:

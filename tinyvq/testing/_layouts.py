@@ -9,8 +9,13 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
+def fortran(array: Array) -> Array:
+    """Lay the first axis innermost, the last outermost."""
+    return array.copy(order="F")
+
+
 def swapped(array: Array) -> Array:
-    """Lay the first axis innermost."""
+    """Swap the first and last axes in memory."""
     if array.ndim < 2:
         return array.copy()
     return np.swapaxes(np.swapaxes(array, 0, -1).copy(), 0, -1)
@@ -25,16 +30,17 @@ def strided(array: Array) -> Array:
 
 def reversed_(array: Array) -> Array:
     """Walk memory backwards along every axis."""
-    backwards = (slice(None, None, -1),) * array.ndim
-    return array[backwards].copy()[backwards]
+    backwards: Any = (..., *(slice(None, None, -1),) * array.ndim)
+    flipped: Array = array[backwards].copy()
+    return np.asarray(flipped[backwards])
 
 
 def inner(array: Array) -> Array:
     """Cut from the middle of a larger array; what stands around must not be read."""
     around = np.full([n + 2 for n in array.shape], _poison(array), dtype=array.dtype)
-    view = around[(slice(1, -1),) * array.ndim]
-    view[...] = array
-    return view
+    middle: Any = (..., *(slice(1, -1),) * array.ndim)
+    around[middle] = array
+    return np.asarray(around[middle])
 
 
 def read_only(array: Array) -> Array:
@@ -45,8 +51,8 @@ def read_only(array: Array) -> Array:
 
 
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
-    "Fortran order": np.asfortranarray,
-    "first axis innermost": swapped,
+    "Fortran order": fortran,
+    "first and last axes swapped": swapped,
     "every other value": strided,
     "negative strides": reversed_,
     "cut from a larger array": inner,

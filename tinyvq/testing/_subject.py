@@ -1,7 +1,8 @@
 """A function at a point: what every check runs, and what its errors must tell."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,6 +38,10 @@ class Subject:
     seed: int
     origin: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.active:
+            raise self.error("there is nothing to check: no argument has a gradient")
+
     def value(self, arrays: Sequence[Any]) -> Array:
         """Call the function on constants."""
         with no_grad():
@@ -51,7 +56,8 @@ class Subject:
         return Recording(self, inputs, self._call(inputs))
 
     def _call(self, inputs: Sequence[Any]) -> Tensor:
-        output = self.fn(*inputs, **self.settings)
+        with self.explained():
+            output = self.fn(*inputs, **self.settings)
         if not isinstance(output, Tensor):
             raise self.error(f"must return a Tensor, got {type(output).__name__}")
         return output
@@ -68,16 +74,23 @@ class Subject:
 
     def error(self, what: str) -> GradientError:
         """Make an error that tells how to repeat the check."""
-        call = ", ".join(
-            [
-                *(describe(array) for array in self.arrays),
-                *(f"{key}={value!r}" for key, value in self.settings.items()),
-            ]
-        )
+        return GradientError(f"{self.name}: {what}\n{self._call_text()}")
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Add how to repeat the check to an error that the function itself raises."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(self._call_text())
+            raise
+
+    def _call_text(self) -> str:
+        arguments = [describe(array) for array in self.arrays]
+        arguments += [f"{key}={value!r}" for key, value in self.settings.items()]
         drawn = f", drawn by {self.origin}" if self.origin else ""
-        return GradientError(
-            f"{self.name}: {what}\n  in {self.name}({call}), seed={self.seed}{drawn}"
-        )
+        call = f"{self.name}({', '.join(arguments)})"
+        return f"  in {call}, seed={self.seed}{drawn}"
 
 
 @dataclass(frozen=True)
@@ -100,9 +113,10 @@ class Recording:
             if isinstance(tensor, Tensor) and tensor.requires_grad
         }
         root = self.output.node
+        targets = {t.node for t in wanted.values() if t.node is not None}
         try:
-            targets = {t.node for t in wanted.values() if t.node is not None}
-            found = {} if root is None else walk(root, gy, targets, retain_graph=True)
+            with self.subject.explained():
+                found = {} if root is None else walk(root, gy, targets, True)
         except GraphError as error:
             raise self.subject.error(str(error)) from error
         gradients = {}
@@ -113,7 +127,7 @@ class Recording:
 
 
 def _tensor(array: Any, requires_grad: bool = False) -> Any:
-    if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+    if isinstance(array, np.ndarray | np.floating) and array.dtype.kind == "f":
         return Tensor.wrap(array, requires_grad)
     return array
 

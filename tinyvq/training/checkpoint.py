@@ -1,10 +1,11 @@
 """Checkpoints that survive errors, kills and power loss at any moment.
 
 A checkpoint is two files. `step-00001000.safetensors` holds all state;
-`step-00001000.json` holds its length, its sha256, the step and the caller's `info`, and
-is written last: where it is missing or does not match, there is no checkpoint. Each is
-written whole or not at all, and older checkpoints go only after both are on the disk,
-so at every moment the folder holds the old state or the new one.
+`step-00001000.json` holds its length, its sha256, the step, the caller's `info` and a
+seal, the sha256 of these fields. It is written last: where it is missing or does not
+match, there is no checkpoint. Each file is written whole or not at all, and older
+checkpoints go only after both are on the disk, so at every moment the folder holds the
+old state or the new one.
 
 Saving a step that exists already needs one thing more, for two files cannot be renamed
 in one stroke: a first .json that accepts the old data as well as the new.
@@ -258,10 +259,10 @@ def _accepted(folder: Path, step: int) -> list[_Content]:
             f"{fields.get('step')}, expected schema {SCHEMA} and step {step}"
         )
     contents = [fields, fields["replaces"]] if "replaces" in fields else [fields]
-    return [_content(item, record_path.name) for item in contents]
+    return [_parse_content(item, record_path.name) for item in contents]
 
 
-def _content(fields: Any, name: str) -> _Content:
+def _parse_content(fields: Any, name: str) -> _Content:
     match fields:
         case {"length": int(length), "sha256": str(sha256), "info": dict(info)}:
             return _Content(length, sha256, info)

@@ -1,5 +1,6 @@
 """Measure a VQ-VAE on a split."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -22,21 +23,25 @@ class Evaluation:
     mse          of pixels in a range of 1, mean over all values
     nmse         mse over the variance of the training pixels
     psnr_db      mean over images
-    ssim         mean over images, data range 1
+    ssim         mean over images, data range 1; None for images below 11 pixels, which
+                 its window does not fit into
     perplexity   exp of the entropy of the codes of the whole split
     codes_used   of codes_total
+    bits_per_image   positions · log2(codes_total): what an image costs at equal
+                 lengths, and the KL divergence of its codes from the uniform prior
     """
 
     mse: float
     nmse: float
     psnr_db: float
-    ssim: float
+    ssim: float | None
     perplexity: float
     codes_used: int
     codes_total: int
+    bits_per_image: float
     images: int
 
-    def as_dict(self) -> dict[str, float | int]:
+    def as_dict(self) -> dict[str, float | int | None]:
         """Return the figures by name, for JSON."""
         return asdict(self)
 
@@ -61,22 +66,27 @@ def evaluate(model: VQVAE, images: Images) -> Evaluation:
     """Measure the model on images (N,H,W,C) uint8."""
     usage = metrics.CodebookUsage(model.quantizer.num_codes)
     means = {name: metrics.RunningMean() for name in ("mse", "psnr_db", "ssim")}
+    large = min(images.shape[1:3]) >= metrics.SSIM_WINDOW
+    positions = 0
     for batch, reconstruction, indices in reconstruct(model, images):
+        positions += indices.size
         usage.add(indices)
         original = to_unit(batch)
         shown = np.clip(reconstruction, -0.5, 0.5) + 0.5  # as a picture has it
         n = len(batch)
         means["mse"].add(metrics.mse(original, reconstruction), n)
         means["psnr_db"].add(metrics.psnr_db(original + 0.5, shown), n)
-        means["ssim"].add(metrics.ssim(original + 0.5, shown), n)
+        if large:
+            means["ssim"].add(metrics.ssim(original + 0.5, shown), n)
     mse = means["mse"].mean
     return Evaluation(
         mse=mse,
         nmse=mse / model.pixel_variance,
         psnr_db=means["psnr_db"].mean,
-        ssim=means["ssim"].mean,
+        ssim=means["ssim"].mean if large else None,
         perplexity=usage.perplexity,
         codes_used=usage.used,
         codes_total=model.quantizer.num_codes,
+        bits_per_image=positions / len(images) * math.log2(model.quantizer.num_codes),
         images=len(images),
     )

@@ -1,4 +1,4 @@
-"""Stop before a value that is not finite spoils the model, and say where it came from."""
+"""Stop before a NaN or infinite value spoils the model, and say where it came from."""
 
 import math
 from collections.abc import Callable
@@ -16,14 +16,18 @@ from tinyvq.tensor import Tensor
 class _FirstBad(Observer):
     """Raises at the first op whose result is not finite."""
 
-    def forward(self, function: Function, inputs: tuple[Any, ...], output: Array) -> None:
+    def forward(
+        self, function: Function, inputs: tuple[Any, ...], output: Array
+    ) -> None:
         for i, array in enumerate(inputs):
             if array is not None and not _finite(array):
                 raise NonFiniteError(f"input {i} of {type(function).__name__} is not")
         if not _finite(output):
             raise NonFiniteError(f"the result of {type(function).__name__} is not")
 
-    def backward(self, function: Function, gy: Array, gradients: tuple[Any, ...]) -> None:
+    def backward(
+        self, function: Function, gy: Array, gradients: tuple[Any, ...]
+    ) -> None:
         for i, array in enumerate(gradients):
             if array is not None and not _finite(array):
                 raise NonFiniteError(

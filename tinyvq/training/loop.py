@@ -17,9 +17,10 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from tinyvq.errors import CheckpointError
+from tinyvq.messages import say
 from tinyvq.training import checkpoint
 from tinyvq.training.metrics_log import MetricsLog
-from tinyvq.training.progress import TrainingProgress, say
+from tinyvq.training.progress import TrainingProgress
 from tinyvq.training.run import Run
 
 State = dict[str, npt.NDArray[Any]]
@@ -57,7 +58,7 @@ class Schedule:
     picture_every: int = 250
 
 
-class Stopped(Exception):  # noqa: N818  (it is no error)
+class Stopped(Exception):
     """Training was asked to stop; the checkpoint is written."""
 
     def __init__(self, step: int, signal_number: int) -> None:
@@ -81,11 +82,22 @@ def train(
     Ctrl-C (or SIGTERM) finishes the step, saves, and raises Stopped; a second one
     interrupts at once. Raises NonFiniteError with the last good checkpoint kept.
     """
+    with run.locked(), stop_signals() as asked:
+        return _train(task, run, schedule, draw, asked)
+
+
+def _train(
+    task: Task,
+    run: Run,
+    schedule: Schedule,
+    draw: Callable[[int], None],
+    asked: list[int],
+) -> int:
     start = resume(task, run)
     log = MetricsLog(run.metrics)
     log.truncate_after(start)
     began, images = time.perf_counter(), 0
-    with stop_signals() as asked, TrainingProgress(schedule.steps, start) as progress:
+    with TrainingProgress(schedule.steps, start) as progress:
         for step in range(start + 1, schedule.steps + 1):
             record: dict[str, float] = {"step": step, **task.step(step)}
             images += task.batch_size
@@ -111,7 +123,7 @@ def train(
 
 def resume(task: Task, run: Run) -> int:
     """Load the newest good checkpoint into the task; return its step, 0 without one."""
-    if not any(run.checkpoints.glob("step-*")):
+    if not any(run.checkpoints.glob("step-*.json")):
         return 0
     saved = checkpoint.load_latest(run.checkpoints)
     for name, reason in saved.rejected:
@@ -135,7 +147,7 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(caught, handler)
         say("stopping after this step; once more to stop at once")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.signal(number, note)
     try:
         yield asked

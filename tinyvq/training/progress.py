@@ -2,20 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tinyvq.messages import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-T = TypeVar("T")
 SHOWN = ("loss", "nmse", "batch_perplexity", "images_per_second")
 LINE_EVERY = 10.0  # seconds between plain lines
-
-
-def say(text: str) -> None:
-    """Print a message to standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class TrainingProgress:
@@ -33,7 +29,12 @@ class TrainingProgress:
     def __enter__(self) -> "TrainingProgress":
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
 
             self._bar = Progress(
                 TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
@@ -65,19 +66,6 @@ class TrainingProgress:
             say(f"step {step}/{self.total}  {_measures(record)}  {left} left")
 
 
-def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Yield items under a bar on a terminal, silently elsewhere."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track as bar
-
-    yield from bar(
-        items, what, total=total, console=Console(stderr=True), transient=True
-    )
-
-
 def compile_kernels() -> None:
     """Compile the kernels if this machine has not yet, telling the user."""
     from tinyvq_kernels import is_warm, warm_up
@@ -94,11 +82,15 @@ def compile_kernels() -> None:
 def _measures(record: Mapping[str, float]) -> str:
     short = {"batch_perplexity": "perplexity", "images_per_second": "images/s"}
     return "  ".join(
-        f"{short.get(name, name)} {record[name]:.4g}" for name in SHOWN if name in record
+        f"{short.get(name, name)} {record[name]:.4g}"
+        for name in SHOWN
+        if name in record
     )
 
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return (
+        f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    )

@@ -1,21 +1,23 @@
 """A run folder: what was asked for, what happened, and how to go on.
 
-    config.json       the command, its options, the data, the versions
-    metrics.jsonl     a line a logged step
-    checkpoints/      step-00001000.safetensors and .json
-    samples/          pictures made on the way
+config.json       the command, its options, the data, the versions
+metrics.jsonl     a line a logged step
+checkpoints/      step-00001000.safetensors and .json
+samples/          pictures made on the way
 """
 
+import fcntl
 import json
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinyvq import files
 from tinyvq.errors import FileError, RunError
-from tinyvq.training import checkpoint
 
 SCHEMA = 1
 _CONFIG_LIMIT = 16 * 2**20  # bytes
@@ -49,6 +51,22 @@ class Run:
     def metrics(self) -> Path:
         """The log."""
         return self.folder / "metrics.jsonl"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here; RunError where one does already.
+
+        The operating system lets the lock go with the process, however that ends.
+        """
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process trains in {self.folder}") from None
+            yield
+        finally:
+            os.close(fd)
 
 
 def create(

@@ -1,8 +1,9 @@
 """Train a VQ-VAE: its options, and one step of it."""
 
 import hashlib
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from tinyvq import data
 from tinyvq.data import ImageData, batch_indices, to_unit
 from tinyvq.errors import ConfigError, RunError
-from tinyvq.models import VQVAE
+from tinyvq.messages import say
+from tinyvq.models import VQVAE, QuantizerName
 from tinyvq.optim import Adam, warmup_cosine
 from tinyvq.tensor import Tensor
 from tinyvq.training import checkpoint
@@ -22,6 +24,15 @@ from tinyvq.training.loop import Schedule
 from tinyvq.training.run import Run, open_run
 
 VALIDATION_IMAGES = 1000  # of the split, at most: a glance, not the verdict
+COLLAPSED = 0.1  # a share of codes in use below this is told to the user
+
+_SIZES = ("hidden", "num_codes", "code_dim")  # a preset has its own by default
+_HARD = ("commitment", "decay", "restart_below")
+_SETTINGS = {
+    "ema": _HARD,
+    "gradient": _HARD,
+    "soft": ("temperature", "kl_weight"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,22 +45,28 @@ class VQVAEOptions:
     """Resize and crop images to this many pixels a side; must divide by 4."""
     channels: Literal[1, 3] | None = None
     """Grey (1) or colour (3); by default what the images have."""
-    model: Literal["conv"] = "conv"
-    """The network."""
-    hidden: int = 128
-    """Channels of the hidden layers."""
-    num_codes: int = 512
-    """Codes in the codebook."""
-    code_dim: int = 64
-    """Width of a code."""
-    learn: Literal["ema", "gradient"] = "ema"
-    """How codes learn: running means of their vectors, or the codebook loss."""
+    model: Literal["conv", "dense"] = "conv"
+    """The network: convolutional, or the textbooks' smallest, one code an image."""
+    hidden: int | None = None
+    """Channels of the hidden layers; by default the model's (conv 128, dense 32)."""
+    num_codes: int | None = None
+    """Codes in the codebook; by default the model's (conv 512, dense 10)."""
+    code_dim: int | None = None
+    """Width of a code; by default the model's (conv 64, dense 20)."""
+    quantizer: QuantizerName = "ema"
+    """ema: codes are running means of their vectors. gradient: codes follow the
+    codebook loss. soft: in training a softmax-weighted mixture of codes."""
     commitment: float = 0.25
-    """Weight of the commitment loss."""
+    """Weight of the commitment loss (ema, gradient)."""
     decay: float = 0.8
-    """Of the running means of the codes."""
+    """Of the running means of the codes (ema, gradient)."""
     restart_below: float = 0.5
-    """Codes chosen less often than this share of the average are placed anew."""
+    """Codes chosen less often than this share of the average are placed anew (ema,
+    gradient)."""
+    temperature: float = 1.0
+    """Of the softmax over codes (soft)."""
+    kl_weight: float = 0.0
+    """Weight of the divergence of the assignment from uniform (soft)."""
     steps: int = 2000
     """Training steps."""
     batch_size: int = 32
@@ -72,14 +89,25 @@ class VQVAEOptions:
     """Steps between sample pictures."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "hidden num_codes code_dim steps batch_size log_every validate_every "
-            "checkpoint_every picture_every"
-        ).split():
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.lr <= 0:
-            raise ConfigError(f"lr must be above 0, got {self.lr}")
+        for name in [
+            "image_size",
+            "hidden",
+            "num_codes",
+            "code_dim",
+            "steps",
+            "batch_size",
+            "log_every",
+            "validate_every",
+            "checkpoint_every",
+            "picture_every",
+        ]:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{option(name)} must be at least 1, got {value}")
+        if self.warmup < 0:
+            raise ConfigError(f"--warmup must be at least 0, got {self.warmup}")
+        if not 0 < self.lr < math.inf:
+            raise ConfigError(f"--lr must be above 0, got {self.lr}")
 
     def schedule(self) -> Schedule:
         """When the loop does what."""
@@ -92,25 +120,19 @@ class VQVAEOptions:
         )
 
 
+def option(field: str) -> str:
+    """Write the name of a field as it is typed: code_dim -> --code-dim."""
+    return "--" + field.replace("_", "-")
+
+
 def load_images(options: VQVAEOptions) -> ImageData:
     """Load the data of a run and check that the network can take it."""
     images = data.load(
         options.data, image_size=options.image_size, channels=options.channels
     )
-    check_size(images)
-    if len(images.split("train").images) == 0:
-        raise ConfigError(f"{options.data} has no training images")
+    for name in ("train", "val"):
+        images.split(name)  # raises where it is empty
     return images
-
-
-def check_size(images: ImageData) -> None:
-    """Raise ConfigError where the images' size does not suit the network."""
-    height, width, _ = images.image_shape
-    if height % 4 or width % 4:
-        raise ConfigError(
-            f"images are {height}×{width} pixels, but the network needs sizes that "
-            "divide by 4; choose one with --image-size"
-        )
 
 
 def facts_of(images: ImageData) -> dict[str, Any]:
@@ -127,18 +149,17 @@ def facts_of(images: ImageData) -> dict[str, Any]:
 
 def build(options: VQVAEOptions, facts: Mapping[str, Any]) -> VQVAE:
     """Build the model that a run's options and facts describe."""
+    height, width, channels = facts["image_shape"]
+    sizes = {name: getattr(options, name) for name in _SIZES}
     return VQVAE.preset(
         options.model,
-        channels=facts["image_shape"][2],
-        hidden=options.hidden,
-        num_codes=options.num_codes,
-        code_dim=options.code_dim,
-        learn=options.learn,
-        commitment=options.commitment,
-        decay=options.decay,
-        restart_below=options.restart_below,
+        channels=channels,
+        image_size=(height, width),
+        quantizer=options.quantizer,
         pixel_variance=facts["pixel_variance"],
         seed=options.seed,
+        **{name: size for name, size in sizes.items() if size is not None},
+        **{name: getattr(options, name) for name in _SETTINGS[options.quantizer]},
     )
 
 
@@ -191,11 +212,24 @@ class VQVAETask:
         """Measure the model on the validation split, or on a glance of it."""
         images = self.images.split("val").images[:VALIDATION_IMAGES]
         found = evaluate(self.model, images)
+        if found.codes_used < COLLAPSED * found.codes_total:
+            say(
+                f"only {found.codes_used} of {found.codes_total} codes are in use: the "
+                f"codebook collapses. {self._remedy()}"
+            )
         return {
             "val_nmse": found.nmse,
             "val_perplexity": found.perplexity,
             "val_codes_used": found.codes_used,
         }
+
+    def _remedy(self) -> str:
+        """Say what helps against a codebook that collapses."""
+        if self.options.quantizer == "soft":
+            return "A --kl-weight above 0 draws the assignment towards even use"
+        if self.options.restart_below == 0:
+            return "--restart-below 0.5 places codes anew that are hardly chosen"
+        return "A higher --restart-below or a lower --lr may help"
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model's and the optimiser's state."""
@@ -234,8 +268,3 @@ def load_model(folder: Path) -> tuple[VQVAE, VQVAEOptions, Run]:
     saved = checkpoint.load_latest(run.checkpoints)
     model.load_state_dict(part(saved.arrays, "model."))
     return model.eval(), options, run
-
-
-def options_dict(options: VQVAEOptions) -> dict[str, Any]:
-    """Return the options as they stand in config.json."""
-    return asdict(options)

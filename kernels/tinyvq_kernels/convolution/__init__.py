@@ -124,9 +124,10 @@ def conv2d_weight_grad(
     op = "conv2d_weight_grad"
     check_floats(op, x=x, gy=gy)
     check_rank(op, "N,H,W,C", "x", x)
+    check_rank(op, "N,P,Q,K", "gy", gy)
     _check_settings(op, stride, padding, dilation)
     made = output_size(x.shape[1:3], kernel, stride, padding, dilation)
-    check_shape(op, "gy", gy, (x.shape[0], *made, *gy.shape[3:]))
+    check_shape(op, "gy", gy, (x.shape[0], *made, gy.shape[3]))
     return resolve(op, x)(x, gy, tuple(kernel), stride, padding, dilation)
 
 
@@ -138,6 +139,11 @@ def output_size(
     dilation: int,
 ) -> tuple[int, int]:
     """Compute (P, Q) from (H, W) and (R, S); raise ValueError where nothing fits."""
+    if min(image) < 0 or min(kernel) < 1:
+        raise ValueError(
+            "conv2d: a kernel must be at least 1×1 and an image at least 0×0, got "
+            f"{kernel[0]}×{kernel[1]} and {image[0]}×{image[1]}"
+        )
     p, q = (
         (n + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
         for n, taps in zip(image, kernel, strict=True)

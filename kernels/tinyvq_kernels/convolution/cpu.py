@@ -113,7 +113,7 @@ def conv2d_input_grad(
                 out_left,
             )
             taps = w[r[:, None], s].transpose(0, 1, 3, 2)  # (R', S', K, C)
-            packed = _pack(flat(taps), taps[..., 0].size, c, gy.dtype)
+            packed = _pack(flat(taps), r.size * s.size * w.shape[3], c, gy.dtype)
             _run(gy, packed, b, gx, window, source_r, source_s)
     return gx
 

@@ -54,13 +54,13 @@ def conv2d_weight_grad(
 ) -> Array:
     """gw[r,s,c,k] = Σ_npq x[n, p·stride + r·dilation - padding, .., c] gy[n,p,q,k]."""
     rows, cols = kernel
-    _, p, q, k = gy.shape
+    n, p, q, k = gy.shape
     c = x.shape[3]
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     gw = np.zeros_like(x, shape=(rows, cols, c, k))
-    flat_gy = gy.reshape(-1, k)  # (N·P·Q, K)
+    flat_gy = gy.reshape(n * p * q, k)  # (N·P·Q, K)
     for r, s, window in _taps(rows, cols, p, q, stride, dilation):
-        gw[r, s] = x[window].reshape(-1, c).T @ flat_gy  # (C, N·P·Q) @ (N·P·Q, K)
+        gw[r, s] = x[window].reshape(n * p * q, c).T @ flat_gy  # (C, K)
     return gw
 
 

@@ -41,8 +41,8 @@ def adam(
 ) -> None:
     """Update p, m and v in place from the gradient g; `step` counts from 1.
 
-    Raises TypeError for dtypes, ValueError for shapes or an array that is not
-    contiguous (it is written in place).
+    Raises TypeError for dtypes, ValueError for shapes, a step below 1, or an array that
+    cannot be written in place: not contiguous, or read-only.
     """
     op = "adam"
     check_floats(op, p=p, g=g, m=m, v=v)
@@ -53,6 +53,10 @@ def adam(
             raise ValueError(
                 f"{op}: {name} must be C-contiguous, it is written in place"
             )
+        if not getattr(array.flags, "writeable", True):  # CuPy has no such flag
+            raise ValueError(f"{op}: {name} is read-only, it is written in place")
+    if step < 1:
+        raise ValueError(f"{op}: step counts from 1, got {step}")
     # Rates are folded in double precision, once: the loop sees three factors.
     rate = lr / (1.0 - beta1**step)
     root = 1.0 / (1.0 - beta2**step) ** 0.5

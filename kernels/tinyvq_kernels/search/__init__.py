@@ -17,15 +17,18 @@ Identical codes have identical scores, so they always tie, and the lowest wins.
 How far is that from the true nearest code? A chain of D roundings that starts at c has
 an error of at most γ_D (|c| + Σ_d |z_d e_d|) with γ_D = D u / (1 - D u), u = 2⁻²⁴
 (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1); the start
-itself carries γ_D |e|²/2. With Cauchy-Schwarz, each score is off by at most
+itself carries γ_D |e|²/2. Below the normal floats each rounding may lose half of the
+smallest one, η = 2⁻¹⁴⁹. With Cauchy-Schwarz, each score is off by at most
 
-    B = γ_D (|z| |e| + |e|²)  (1 + γ_D)
+    B = γ_D (|z| |e| + |e|²)  (1 + γ_D)  +  2 D η
 
 so the answer is the true nearest code wherever the best two true scores differ by more
-than 2 B, |e| being the longest code. In float64 the same holds with u = 2⁻⁵³.
+than 2 B, |e| being the longest code. In float64 the same holds with u = 2⁻⁵³ and
+η = 2⁻¹⁰⁷⁴ (γ_D+1 for the reference, which has no fused step there).
 
-A row of z or a code with NaN or inf raises ValueError, and so does a score that
-overflows. 2·N·M·D flops.  Source: van den Oord et al., arXiv:1711.00937, eq. 1.
+A row of z or a code with NaN or inf raises ValueError, and so does one so large that a
+sum could overflow: D · max|e| · (max|e| + max|z_n|) above half the largest float.
+2·N·M·D flops.  Source: van den Oord et al., arXiv:1711.00937, eq. 1.
 """
 
 from tinyvq_kernels._door import check_floats, check_rank

@@ -7,17 +7,19 @@ sums", IEEE Transactions on Computers 57, 2008). In float64 the chain here round
 a step: float64 answers are not defined to the bit.
 """
 
+import math
+
 import numpy as np
 
 from tinyvq_kernels._types import Array
 
-BLOCK_VALUES = 1 << 22  # scores held at a time
+BLOCK_VALUES = 1 << 18  # scores held at a time
 
 
 def nearest_code(z: Array, codes: Array) -> Array:
     """Compute all scores of a block of rows, then take each row's first largest."""
-    check_finite(z, codes)
-    length = np.zeros_like(codes[:, 0])  # (M,)
+    check_range(z, codes)
+    length = np.zeros_like(codes, shape=codes.shape[:1])  # (M,)
     for d in range(codes.shape[1]):
         length = _fma(codes[:, d], codes[:, d], length)
     indices = np.zeros_like(z, shape=(z.shape[0],), dtype=np.int64)
@@ -27,30 +29,36 @@ def nearest_code(z: Array, codes: Array) -> Array:
         scores = np.zeros_like(rows, shape=(rows.shape[0], codes.shape[0])) - length / 2
         for d in range(codes.shape[1]):
             scores = _fma(rows[:, d : d + 1], codes[:, d], scores)
-        best = scores.max(axis=1, initial=-np.inf)
-        check_scores(best, first)
         indices[first : first + block] = scores.argmax(axis=1)
     return indices
 
 
-def check_finite(z: Array, codes: Array) -> None:
-    """Raise ValueError naming the first row with NaN or inf."""
-    for name, rows in (("z", z), ("codes", codes)):
-        finite = np.isfinite(rows).all(axis=1)
-        if not bool(finite.all()):
-            row = int(finite.argmin())
-            raise ValueError(f"nearest_code: row {row} of {name} has NaN or inf")
+def check_range(z: Array, codes: Array) -> None:
+    """Raise ValueError naming the first row with NaN, inf, or too large a value.
+
+    No sum on the way to a score exceeds D · max|e| · (max|e| + max|z_n|). That it stays
+    below half the largest float leaves room for its roundings.
+    """
+    depth = z.shape[1]
+    if depth == 0:
+        return
+    z_max = abs(z).max(axis=1).astype(np.float64)  # (N,)
+    code_max = abs(codes).max(axis=1).astype(np.float64)  # (M,)
+    _raise_at(~np.isfinite(z_max), "of z has NaN or inf")
+    _raise_at(~np.isfinite(code_max), "of codes has NaN or inf")
+    limit = float(np.finfo(z.dtype).max) / 2
+    large = code_max > math.sqrt(limit / depth)
+    _raise_at(large, f"of codes is too large: |e|² may overflow {z.dtype}")
+    top = float(code_max.max())
+    if top > 0:
+        large = z_max > limit / (depth * top) - top
+        _raise_at(large, f"of z is too large: its scores may overflow {z.dtype}")
 
 
-def check_scores(best: Array, first: int) -> None:
-    """Raise ValueError where a row's best score is not finite: it overflowed."""
-    finite = np.isfinite(best)
-    if not bool(finite.all()):
-        row = first + int(finite.argmin())
-        raise ValueError(
-            f"nearest_code: the scores of row {row} overflow {best.dtype}; "
-            "z or codes are too large"
-        )
+def _raise_at(bad: Array, problem: str) -> None:
+    """Raise ValueError for the first row that is bad."""
+    if bool(bad.any()):
+        raise ValueError(f"nearest_code: row {int(bad.argmax())} {problem}")
 
 
 def _fma(a: Array, b: Array, c: Array) -> Array:

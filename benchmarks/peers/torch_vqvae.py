@@ -1,0 +1,246 @@
+"""The preset `conv`, its quantizers and its training step in plain PyTorch.
+
+What tinyvq is held against, and what the peers' curves are measured with. Images are
+(N,C,H,W) here. Gradients pass the codebook by `detach`, the form in which most people
+write a VQ-VAE: the second oracle for tinyvq's explicit Functions.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyvq.models import VQVAE
+from tinyvq.rng import Stream
+
+
+class Residual(nn.Sequential):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + super().forward(x)
+
+
+def residual_stack(hidden: int, residual_hidden: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            Residual(
+                nn.ReLU(),
+                nn.Conv2d(hidden, residual_hidden, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(residual_hidden, hidden, 1),
+            )
+            for _ in range(blocks)
+        ),
+        nn.ReLU(),
+    )
+
+
+class TorchOutput(NamedTuple):
+    """As `tinyvq.models.VQVAEOutput`; the reconstruction is (N,C,H,W)."""
+
+    reconstruction: torch.Tensor
+    loss: torch.Tensor
+    mse: torch.Tensor
+    indices: torch.Tensor
+
+
+class TorchVQVAE(nn.Module):
+    """DeepMind's convolutional VQ-VAE around any quantizer.
+
+    quantizer  z (N,P,Q,D) -> quantized (N,P,Q,D), indices (N,P,Q), loss
+    """
+
+    def __init__(
+        self,
+        quantizer: nn.Module,
+        *,
+        channels: int = 3,
+        hidden: int = 128,
+        residual_hidden: int = 32,
+        residual_blocks: int = 2,
+        code_dim: int = 64,
+        pixel_variance: float = 1.0,
+    ) -> None:
+        super().__init__()
+        half = hidden // 2
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, half, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(half, hidden, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            residual_stack(hidden, residual_hidden, residual_blocks),
+            nn.Conv2d(hidden, code_dim, 1),
+        )
+        self.quantizer = quantizer
+        self.decoder = nn.Sequential(
+            nn.Conv2d(code_dim, hidden, 3, padding=1),
+            residual_stack(hidden, residual_hidden, residual_blocks),
+            nn.ConvTranspose2d(hidden, half, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(half, channels, 4, stride=2, padding=1),
+        )
+        self.pixel_variance = pixel_variance
+
+    def forward(self, x: torch.Tensor) -> TorchOutput:
+        z = self.encoder(x).permute(0, 2, 3, 1)  # (N,P,Q,D)
+        quantized, indices, quantizer_loss = self.quantizer(z)
+        reconstruction = self.decoder(quantized.permute(0, 3, 1, 2))  # (N,C,H,W)
+        mse = F.mse_loss(reconstruction, x)
+        loss = mse / self.pixel_variance + quantizer_loss
+        return TorchOutput(reconstruction, loss, mse, indices)
+
+
+class TorchQuantizer(nn.Module):
+    """Nearest code; the codebook learns by gradient or by running means.
+
+    Settings as of `tinyvq.quantizers.VectorQuantizer`. The same random draws are taken
+    from `rng`: they are data here, not what is judged.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        *,
+        learn: str,
+        commitment: float = 0.25,
+        decay: float = 0.99,
+        kmeans_start: bool,
+        restart_below: float,
+        rng: Stream,
+    ) -> None:
+        super().__init__()
+        self.num_codes, self.learn, self.commitment = num_codes, learn, commitment
+        self.decay, self.kmeans_start = decay, kmeans_start
+        self.restart_below, self.rng = restart_below, rng
+        bound = 1 / num_codes
+        first = torch.empty(num_codes, code_dim).uniform_(-bound, bound)
+        if learn == "gradient":
+            self.codebook = nn.Parameter(first)
+        else:
+            self.register_buffer("codebook", first)
+        self.register_buffer("cluster_size", torch.zeros(num_codes))
+        self.register_buffer("embed_sum", torch.zeros(num_codes, code_dim))
+        self.mass = 0.0  # what the weights of a running mean add up to so far
+        self.updates = 0
+        self.restarted = 0
+
+    def forward(
+        self, z: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        vectors = z.reshape(-1, z.shape[-1])  # (N·P·Q, D)
+        chosen = nearest(vectors, self.codebook)
+        self.batch = (vectors.detach(), chosen)
+        codes = self.codebook[chosen].reshape(z.shape)  # (N,P,Q,D)
+        loss = self.commitment * F.mse_loss(z, codes.detach())
+        if self.learn == "gradient":
+            loss = loss + F.mse_loss(codes, z.detach())
+        return z + (codes - z).detach(), chosen.reshape(z.shape[:-1]), loss
+
+    @torch.no_grad()
+    def update(self, optimizer: Any = None) -> None:
+        """Move the codebook by what the last batch chose, after the optimiser's step.
+
+        Rows that are placed anew lose their moments in the optimiser (Adam).
+        """
+        vectors, chosen = self.batch
+        if self.kmeans_start and self.updates == 0:
+            codes, sizes = kmeans(vectors, self.num_codes, self.rng.child("k-means"))
+            self.codebook.copy_(codes)
+            self.cluster_size.copy_(sizes)
+            self.embed_sum.copy_(codes * sizes[:, None])
+            self.mass, self.updates = 1.0, 1
+            self._forget(optimizer, torch.arange(self.num_codes))
+            return
+        self.updates += 1
+        one_hot = F.one_hot(chosen, self.num_codes).to(vectors.dtype)
+        self.cluster_size.lerp_(one_hot.sum(0), 1 - self.decay)
+        self.embed_sum.lerp_(one_hot.T @ vectors, 1 - self.decay)
+        self.mass = self.decay * self.mass + (1 - self.decay)
+        if self.learn == "ema":
+            sizes = self.cluster_size[:, None] / self.mass
+            sums = self.embed_sum / self.mass
+            self.codebook.copy_(torch.where(sizes > 0, sums / sizes, self.codebook))
+        if self.restart_below > 0:
+            self._restart(vectors, optimizer)
+
+    def _restart(self, vectors: torch.Tensor, optimizer: Any) -> None:
+        average = len(vectors) / self.num_codes
+        sizes = self.cluster_size / self.mass
+        dead = torch.nonzero(sizes < self.restart_below * average).flatten()
+        if len(dead) == 0:
+            return
+        order = self.rng.child("restart", self.updates).permutation(len(vectors))
+        self.codebook[dead] = vectors[np.resize(order, len(dead))]
+        self.cluster_size[dead] = average * self.mass
+        self.embed_sum[dead] = self.codebook[dead] * average * self.mass
+        self._forget(optimizer, dead)
+        self.restarted += len(dead)
+
+    def _forget(self, optimizer: Any, rows: torch.Tensor) -> None:
+        if optimizer is not None and self.learn == "gradient":
+            for moment in ("exp_avg", "exp_avg_sq"):
+                optimizer.state[self.codebook][moment][rows] = 0
+
+
+def nearest(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Return the index of the nearest code: the textbook's table of distances."""
+    distances = (
+        vectors.square().sum(1, keepdim=True)
+        - 2 * vectors @ codes.T
+        + codes.square().sum(1)
+    )
+    return distances.argmin(1)
+
+
+def kmeans(
+    vectors: torch.Tensor, num_codes: int, rng: Stream, iterations: int = 10
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run Lloyd's algorithm; a cluster that empties keeps its place."""
+    codes = vectors[rng.permutation(len(vectors))[:num_codes]].clone()
+    for _ in range(iterations):
+        one_hot = F.one_hot(nearest(vectors, codes), num_codes).to(vectors.dtype)
+        sizes = one_hot.sum(0)
+        means = one_hot.T @ vectors / sizes.clamp(min=1)[:, None]
+        codes = torch.where(sizes[:, None] > 0, means, codes)
+    return codes, sizes
+
+
+def to_torch(weight: npt.NDArray[Any]) -> torch.Tensor:
+    """Reorder a tinyvq weight as PyTorch's: (R,S,C,K) -> (K,C,R,S), others alike."""
+    if weight.ndim == 4:
+        weight = weight.transpose(3, 2, 0, 1)
+    return torch.tensor(weight)
+
+
+def twin(model: VQVAE, **settings: Any) -> TorchVQVAE:
+    """Build the PyTorch model with a tinyvq model's weights, codebook and dtype.
+
+    settings  that the model's preset was given, sizes and quantizer apart
+    """
+    ours = model.quantizer
+    quantizer = TorchQuantizer(
+        ours.num_codes,
+        ours.code_dim,
+        learn=ours.learn,
+        commitment=ours.commitment,
+        decay=ours.decay,
+        kmeans_start=ours.kmeans_start,
+        restart_below=ours.restart_below,
+        rng=Stream(0, "quantizer"),
+    )
+    theirs = TorchVQVAE(
+        quantizer,
+        code_dim=ours.code_dim,
+        pixel_variance=model.pixel_variance,
+        **settings,
+    )
+    theirs.to(to_torch(ours.codebook.numpy()).dtype)
+    with torch.no_grad():
+        for mine, copy in zip(model.parameters(), theirs.parameters(), strict=True):
+            copy.copy_(to_torch(mine.numpy()))
+        quantizer.codebook.copy_(to_torch(ours.codebook.numpy()))
+    return theirs

@@ -1,0 +1,378 @@
+"""Calls of each kernel operation, at sizes on both sides of each cut, and their judge.
+
+A kernel that is entered into the table is tested by `CASES[op]` with no further work;
+an operation without cases fails `test_every_operation_has_cases`.
+
+The judge. A sum of `terms` products in any order, fused or not, is off by at most
+γ_(terms+1) · Σ|products|, with γ_n = n u / (1 - n u): each product meets at most one
+rounding of its own and `terms` additions (Higham, "Accuracy and Stability of Numerical
+Algorithms", 2002, section 3.1). Σ|products| is what the reference makes of the absolute
+values. The float64 reference that we compare with is off by the same bound with its own
+u, so the two bounds add up.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tinyvq_kernels
+from tinyvq_kernels import Kernel, use_kernels
+
+Array = npt.NDArray[Any]
+Arrays = tuple[Array, ...]
+
+
+def unit_roundoff(dtype: npt.DTypeLike) -> float:
+    """u: half the distance from 1 to the next float."""
+    return float(np.finfo(dtype).eps) / 2
+
+
+def gamma(n: int, dtype: npt.DTypeLike) -> float:
+    """γ_n, the relative error of n roundings in a row."""
+    nu = n * unit_roundoff(dtype)
+    return nu / (1 - nu)
+
+
+def cast(arrays: Arrays, dtype: npt.DTypeLike) -> Arrays:
+    """Copy arrays, floats in another dtype."""
+    return tuple(np.array(a, dtype if a.dtype.kind == "f" else None) for a in arrays)
+
+
+@dataclass(frozen=True)
+class KernelCase:
+    """One call of one operation.
+
+    arrays     the inputs, floats in float64: a test casts them
+    call       runs the operation on such arrays and returns all results
+    terms      how many products meet in a sum, at most
+    magnitude  inputs whose results are Σ|products|; by default the absolute values
+    in_place   the inputs that the operation writes to
+    """
+
+    op: str
+    label: str
+    arrays: Arrays
+    call: Callable[..., Arrays]
+    terms: int
+    magnitude: Callable[..., Arrays] = lambda *arrays: tuple(map(np.abs, arrays))
+    in_place: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.label}"
+
+    def cast(self, dtype: npt.DTypeLike) -> Arrays:
+        """Copy the inputs, floats in another dtype."""
+        return cast(self.arrays, dtype)
+
+    def run(self, variant: str, arrays: Arrays) -> Arrays:
+        """Call one variant."""
+        with use_kernels(**{self.op: variant}):
+            return self.call(*arrays)
+
+    def check(self, results: Arrays, inputs: Arrays) -> None:
+        """Raise AssertionError unless the results fit the float64 reference."""
+        if self.op == "nearest_code":
+            check_nearest(results[0], *inputs)
+            return
+        exact = cast(inputs, np.float64)
+        expected = self.run("reference", cast(exact, np.float64))
+        sizes = self.run("reference", cast(self.magnitude(*exact), np.float64))
+        assert len(results) == len(expected)
+        for got, want, size in zip(results, expected, sizes, strict=True):
+            assert got.shape == want.shape
+            if want.dtype.kind == "i":
+                assert got.dtype == want.dtype
+                np.testing.assert_array_equal(got, want)
+                continue
+            assert got.dtype == inputs[0].dtype
+            n = self.terms + 1
+            bound = (gamma(n, got.dtype) + gamma(n, np.float64)) * np.abs(size)
+            excess = np.abs(got.astype(np.float64) - want) - bound
+            assert not (excess > 0).any(), (
+                f"{self}: off by {excess.max():.3g} more than the bound allows, "
+                f"at {np.unravel_index(excess.argmax(), excess.shape)}"
+            )
+
+
+def check_nearest(indices: Array, z: Array, codes: Array) -> None:
+    """Hold the contract's promise: the choice is within 2 B of the best true score.
+
+    The true scores are computed in float64 here and are off by the same B with its u.
+    """
+    assert indices.dtype == np.int64
+    assert indices.shape == z.shape[:1]
+    z64, codes64 = z.astype(np.float64), codes.astype(np.float64)
+    scores = z64 @ codes64.T - (codes64**2).sum(axis=1) / 2  # (N, M)
+    if scores.size == 0:
+        return
+    depth = z.shape[1]
+    longest = np.sqrt((codes64**2).sum(axis=1).max())
+    lengths = np.sqrt((z64**2).sum(axis=1))
+    bound = np.zeros(len(z))
+    for dtype in (z.dtype, np.float64):
+        g = gamma(depth + 1, dtype)
+        tiny = 2 * depth * float(np.finfo(dtype).smallest_subnormal)
+        bound += g * (1 + g) * longest * (lengths + longest) + tiny
+    chosen = scores[np.arange(len(z)), indices]
+    assert (chosen >= scores.max(axis=1) - 2 * bound).all()
+
+
+def draw(label: str, *shape: int) -> Array:
+    """Standard normal values, a function of the label and the shape."""
+    seed = zlib.crc32(repr((label, shape)).encode())
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape))
+
+
+# ---- matmul --------------------------------------------------------------------------
+
+
+def matmul_cases() -> Iterator[KernelCase]:
+    """Rows around tiles of 6 and blocks of 48, columns around tiles of 8 and 16."""
+    sizes = [((), i, 5, j) for i in (0, 1, 5, 6, 7, 13) for j in (0, 1, 7, 8, 9)]
+    sizes += [((), i, 3, 17) for i in (47, 48, 49, 96, 97)]
+    sizes += [((), 7, l, j) for l in (0, 1, 2, 257) for j in (15, 16, 17, 33)]
+    sizes += [(batch, i, 4, 9) for batch in ((0,), (1,), (3,), (2, 3)) for i in (6, 49)]
+    for batch, i, l, j in sizes:
+        yield _matmul_case(f"{batch}x{i}x{l}x{j}", (*batch, i, l), (*batch, l, j))
+        if batch:
+            yield _matmul_case(f"{batch}x{i}x{l}x{j}-shared", (*batch, i, l), (l, j))
+
+
+def _matmul_case(label: str, a: tuple[int, ...], b: tuple[int, ...]) -> KernelCase:
+    return KernelCase(
+        "matmul",
+        label,
+        (draw("a", *a), draw("b", *b)),
+        lambda a, b: (tinyvq_kernels.matmul(a, b),),
+        terms=a[-1],
+    )
+
+
+# ---- convolution ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The sizes of a convolution, named as in the axis table."""
+
+    n: int = 1
+    h: int = 5
+    w: int = 5
+    c: int = 3
+    r: int = 3
+    s: int = 3
+    k: int = 5
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    bias: bool = True
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is at least one output pixel."""
+        return self.p >= 1 and self.q >= 1
+
+    @property
+    def p(self) -> int:
+        """The output's height, by the formula of the axis table."""
+        return self._out(self.h, self.r)
+
+    @property
+    def q(self) -> int:
+        """The output's width."""
+        return self._out(self.w, self.s)
+
+    def _out(self, length: int, taps: int) -> int:
+        reach = length + 2 * self.padding - self.dilation * (taps - 1) - 1
+        return reach // self.stride + 1
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """The keyword arguments of the operations."""
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+        }
+
+    def __str__(self) -> str:
+        sizes = f"{self.n}x{self.h}x{self.w}x{self.c}-{self.r}x{self.s}x{self.k}"
+        return f"{sizes}-s{self.stride}p{self.padding}d{self.dilation}b{self.bias:d}"
+
+
+def geometries() -> Iterator[Geometry]:
+    """Both sides of each cut; strides that divide and that do not; odd kernels."""
+    for q in (1, 5, 6, 7, 11, 12, 13):  # pixels of a tile of 6 rows
+        yield Geometry(h=1, w=q, r=1, s=1)
+    for k in (1, 7, 8, 9, 15, 16, 17, 33):  # a tile's columns: 8 float64, 16 float32
+        yield Geometry(k=k)
+        yield Geometry(c=k, k=2, padding=1)
+    for c in (1, 2, 4, 8):  # runs of (columns × channels), in sixes for the weights
+        yield Geometry(c=c, padding=1)
+        yield Geometry(c=c, r=1, s=1, k=1)
+    for n in (2, 3, 7, 8, 9, 17):  # images: 8 partial sums of the weight gradient
+        yield Geometry(n=n, h=4, w=3, c=1, k=2)
+    for h in (1, 2, 7, 8, 9, 17):  # rows: 8 bands
+        yield Geometry(h=h, padding=1, c=1, k=2)
+        yield Geometry(n=3, h=h, padding=1, c=1, k=2, stride=2)
+    for (r, s), stride, padding, dilation in product(
+        ((1, 1), (3, 3), (4, 2)), (1, 2, 3), (0, 1, 3), (1, 2)
+    ):
+        bias = stride != 2
+        yield Geometry(2, 7, 10, 3, r, s, 4, stride, padding, dilation, bias)
+    yield Geometry(h=3, w=3)  # the kernel fits exactly once
+    yield Geometry(h=1, w=1, padding=1)  # larger than the image
+    yield Geometry(h=2, w=2, r=1, s=1, padding=2)  # pixels that see padding alone
+    yield Geometry(h=11, w=11, r=2, s=2, stride=5)  # pixels that no kernel sees
+    yield Geometry(h=0, w=0, padding=2)
+    yield from (Geometry(n=0), Geometry(c=0), Geometry(k=0))
+    yield Geometry(2, 8, 8, 32, 4, 4, 48, stride=2, padding=1)  # as an encoder has it
+
+
+def convolutions() -> list[Geometry]:
+    """The geometries that have an output, each once."""
+    return [g for g in dict.fromkeys(geometries()) if g.fits]
+
+
+def conv2d_case(g: Geometry) -> KernelCase:
+    """The forward pass."""
+    bias = (draw("b", g.k),) if g.bias else ()
+    return KernelCase(
+        "conv2d",
+        str(g),
+        (draw("x", g.n, g.h, g.w, g.c), draw("w", g.r, g.s, g.c, g.k), *bias),
+        lambda x, w, b=None: (tinyvq_kernels.conv2d(x, w, b, **g.settings),),
+        terms=g.r * g.s * g.c + 1,
+    )
+
+
+def conv2d_input_grad_case(g: Geometry) -> KernelCase:
+    """The input gradient, with a bias as conv_transpose2d has it."""
+    bias = (draw("b", g.c),) if g.bias else ()
+    return KernelCase(
+        "conv2d_input_grad",
+        str(g),
+        (draw("gy", g.n, g.p, g.q, g.k), draw("w", g.r, g.s, g.c, g.k), *bias),
+        lambda gy, w, b=None: (
+            tinyvq_kernels.conv2d_input_grad(gy, w, (g.h, g.w), b, **g.settings),
+        ),
+        terms=g.r * g.s * g.k + 1,
+    )
+
+
+def conv2d_weight_grad_case(g: Geometry) -> KernelCase:
+    """The weight gradient."""
+    return KernelCase(
+        "conv2d_weight_grad",
+        str(g),
+        (draw("x", g.n, g.h, g.w, g.c), draw("gy", g.n, g.p, g.q, g.k)),
+        lambda x, gy: (
+            tinyvq_kernels.conv2d_weight_grad(x, gy, (g.r, g.s), **g.settings),
+        ),
+        terms=g.n * g.p * g.q + 8,  # up to 8 partial sums
+    )
+
+
+# ---- codes and optimiser -------------------------------------------------------------
+
+
+def nearest_code_cases() -> Iterator[KernelCase]:
+    """Rows around tiles of 6 and blocks of 192, codes around tiles of 8 and 16."""
+    sizes = [(n, m, 3) for n in (0, 1, 5, 6, 7) for m in (1, 7, 8, 9, 15, 16, 17, 33)]
+    sizes += [(n, 37, 5) for n in (191, 192, 193, 385)]
+    sizes += [(13, 31, depth) for depth in (0, 1, 2, 64)] + [(29, 511, 16)]
+    for n, m, depth in sizes:
+        yield KernelCase(
+            "nearest_code",
+            f"{n}x{m}x{depth}",
+            (draw("z", n, depth), draw("codes", m, depth)),
+            lambda z, codes: (tinyvq_kernels.nearest_code(z, codes),),
+            terms=depth,
+        )
+
+
+def code_sums_cases() -> Iterator[KernelCase]:
+    """Codes around blocks of 64; none, one and many rows a code."""
+    sizes = [(n, m, 3) for n in (0, 1, 2, 997) for m in (1, 2, 63, 64, 65, 129)]
+    sizes += [(101, 7, depth) for depth in (0, 1, 8, 64)] + [(0, 0, 4)]
+    for n, m, depth in sizes:
+        indices = np.random.default_rng(n * m + depth).integers(0, max(m, 1), n)
+        yield KernelCase(
+            "code_sums",
+            f"{n}x{m}x{depth}",
+            (draw("z", n, depth), indices),
+            lambda z, indices, m=m: tinyvq_kernels.code_sums(z, indices, m),
+            terms=n,
+        )
+
+
+def adam_cases() -> Iterator[KernelCase]:
+    """Sizes around blocks of 16384; any shape; the first step and a late one.
+
+    terms = 12: with one rounding for each constant, m carries 3 roundings, √v · root + ε
+    carries 6, their quotient 12, and p one more.
+    """
+    shapes = [(0,), (1,), (), (3, 5, 7), (16383,), (16384,), (16385,), (32769,)]
+    for shape, step, weight_decay in [
+        *((shape, 3, 0.0) for shape in shapes),
+        ((101,), 1, 0.0),
+        ((101,), 100_000, 0.01),
+    ]:
+        settings = {"lr": 3e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+        settings |= {"step": step, "weight_decay": weight_decay}
+
+        def call(p: Array, g: Array, m: Array, v: Array, kw: Any = settings) -> Arrays:
+            tinyvq_kernels.adam(p, g, m, v, **kw)
+            return p, m, v
+
+        p, g, m, v = (draw(name, *shape) for name in "pgmv")
+        yield KernelCase(
+            "adam",
+            f"{shape}-step{step}-decay{weight_decay}",
+            (p, g, m, np.square(v, out=v)),
+            call,
+            terms=12,
+            # p is a difference: gradients of the other sign make it a sum of sizes.
+            magnitude=lambda p, g, m, v: (abs(p), -abs(g), -abs(m), v),
+            in_place=(0, 2, 3),
+        )
+
+
+CASES: dict[str, Callable[[], list[KernelCase]]] = {
+    "adam": lambda: list(adam_cases()),
+    "code_sums": lambda: list(code_sums_cases()),
+    "conv2d": lambda: [conv2d_case(g) for g in convolutions()],
+    "conv2d_input_grad": lambda: [conv2d_input_grad_case(g) for g in convolutions()],
+    "conv2d_weight_grad": lambda: [conv2d_weight_grad_case(g) for g in convolutions()],
+    "matmul": lambda: list(matmul_cases()),
+    "nearest_code": lambda: list(nearest_code_cases()),
+}
+
+
+def fast_kernels() -> list[tuple[Kernel, str]]:
+    """The CPU kernels with each of their dtypes, without the references.
+
+    A reference specifies values, not bits: it may call BLAS, whose roundings depend on
+    strides and threads.
+    """
+    return [
+        (kernel, dtype)
+        for kernel in tinyvq_kernels.kernels()
+        if kernel.backend == "cpu" and kernel.variant != "reference"
+        for dtype in kernel.dtypes
+    ]
+
+
+def digest() -> str:
+    """Hash all bits that the fast CPU kernels make of all cases."""
+    bits = hashlib.sha256()
+    for kernel, dtype in fast_kernels():
+        for case in CASES[kernel.op]():
+            for result in case.run(kernel.variant, case.cast(dtype)):
+                bits.update(result.tobytes())
+    return bits.hexdigest()

@@ -1,0 +1,82 @@
+"""The command line: parse, call, print.
+
+Exit status: 0 done; 1 a problem that the user can mend; 2 wrong usage; 130 stopped by
+Ctrl-C, with the checkpoint written. `--json` output alone goes to standard output;
+progress and messages go to standard error.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from tinyvq.errors import TinyvqError
+from tinyvq.messages import say
+from tinyvq.training.loop import Stopped
+
+# Each command: where its function is, and what it does. Loaded when it is called, so
+# that each starts as fast as it can.
+COMMANDS: dict[str, Any] = {
+    "demo": ("_demo:demo", "train on the shipped images, show what was learned"),
+    "train": {"vqvae": ("_train:train_vqvae", "train a VQ-VAE")},
+    "evaluate": ("_inspect:evaluate", "measure a run on a split"),
+    "reconstruct": ("_inspect:reconstruct", "draw images above reconstructions"),
+    "encode": ("_codes:encode", "turn images into codes"),
+    "decode": ("_codes:decode", "turn codes back into pictures"),
+    "data": {
+        "list": ("_data:list_sets", "the image sets known by name"),
+        "fetch": ("_data:fetch", "download one of them"),
+    },
+    "gradcheck": ("_check:gradcheck", "prove every gradient"),
+    "compile": ("_check:compile_now", "compile the kernels for this machine, once"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except Stopped as stopped:
+        say(f"stopped at step {stopped.step}, checkpoint written; --resume goes on")
+        return 128 + stopped.signal_number
+    except TinyvqError as problem:
+        say(f"error: {problem}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:  # `tinyvq ... | head`
+        sys.stdout = None  # or Python would flush it again
+        return 128 + signal.SIGPIPE
+
+
+def _dispatch(args: list[str]) -> int:
+    commands = COMMANDS
+    path = ["tinyvq"]
+    while True:
+        word = args.pop(0) if args else "--help"
+        if word not in commands:
+            return _usage(path, commands, word)
+        path.append(word)
+        found = commands[word]
+        if isinstance(found, tuple):
+            break
+        commands = found
+    module, function = found[0].split(":")
+    return int(getattr(import_module(f"tinyvq.cli.{module}"), function)(args))
+
+
+def _usage(path: list[str], commands: dict[str, Any], word: str) -> int:
+    """Print the commands; status 0 where they were asked for, else 2."""
+    lines = [f"usage: {' '.join(path)} COMMAND ...   (COMMAND --help tells more)", ""]
+    for name, found in commands.items():
+        if isinstance(found, tuple):
+            lines.append(f"  {name:<20} {found[1]}")
+        else:
+            lines += [f"  {f'{name} {n}':<20} {what}" for n, (_, what) in found.items()]
+    if word in ("-h", "--help"):
+        print("\n".join(lines))
+        return 0
+    say("\n".join([f"error: there is no command {word!r}", "", *lines]))
+    return 2

@@ -1,0 +1,104 @@
+"""Prove the gradients; compile the kernels."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinyvq_kernels import is_warm
+from tyro.conf import Positional
+
+from tinyvq.cli._parse import parse
+from tinyvq.errors import ConfigError, GradientError
+from tinyvq.messages import say, track
+from tinyvq.ops import _specs as op_specs
+from tinyvq.quantizers import _specs as quantizer_specs
+from tinyvq.testing import OpSpec, verify
+from tinyvq.training.progress import compile_kernels
+
+ALL_SPECS: tuple[OpSpec, ...] = (*op_specs.SPECS, *quantizer_specs.SPECS)
+
+
+@dataclass(frozen=True)
+class Gradcheck:
+    """Check every op, loss and quantizer: gradients against finite differences, values
+    against plain NumPy, adjoints, memory layouts, float32 against float64.
+    """
+
+    names: Positional[tuple[str, ...]] = ()
+    """Which ones; all by default."""
+    cases: int = 10
+    """Random calls of each."""
+    seed: int = 0
+    """Draws shapes, settings and values."""
+    json: bool = False
+    """Print one JSON object to standard output."""
+
+
+def gradcheck(args: Sequence[str]) -> int:
+    """Check every gradient; print a table of the worst errors."""
+    asked = parse(Gradcheck, args, "gradcheck")
+    if asked.cases < 1:
+        raise ConfigError(f"--cases must be at least 1, got {asked.cases}")
+    chosen = _chosen(asked.names)
+    compile_kernels()
+    rows = {}
+    failures = []
+    for spec in track(chosen, "checking", len(chosen)):
+        try:
+            rows[spec.name] = _worst(spec, asked.cases, asked.seed)
+        except GradientError as problem:
+            failures.append(f"{spec.name}: {problem}")
+    if asked.json:
+        print(json.dumps({"cases": asked.cases, "seed": asked.seed, "worst": rows}))
+    else:
+        _print_table(rows, asked.cases)
+    for failure in failures:
+        say(f"FAILED {failure}")
+    if failures:
+        raise GradientError(f"{len(failures)} of {len(chosen)} failed")
+    return 0
+
+
+def _chosen(names: Sequence[str]) -> list[OpSpec]:
+    known = {spec.name: spec for spec in ALL_SPECS}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no check for {name!r}; there is: {', '.join(known)}")
+    return [known[name] for name in names] if names else list(ALL_SPECS)
+
+
+def _worst(spec: OpSpec, cases: int, seed: int) -> dict[str, float]:
+    """Verify random calls of one op; return the largest error of each kind."""
+    reports = [verify(spec, spec.case(seed + i), seed + i) for i in range(cases)]
+    return {
+        "value": max(r.value for r in reports),
+        "gradient": max(r.gradient for r in reports),
+        "value32": max(r.value32 for r in reports),
+        "gradient32": max(r.gradient32 for r in reports),
+    }
+
+
+def _print_table(rows: dict[str, dict[str, float]], cases: int) -> None:
+    print(f"largest error over {cases} random calls, relative to the largest value")
+    print(f"{'':<36}{'float64':^20}  {'float32':^20}")
+    print(f"{'':<36}{'value':>10}{'gradient':>10}  {'value':>10}{'gradient':>10}")
+    for name, worst in rows.items():
+        print(
+            f"{name:<36}{worst['value']:>10.1e}{worst['gradient']:>10.1e}"
+            f"  {worst['value32']:>10.1e}{worst['gradient32']:>10.1e}"
+        )
+    print(f"{len(rows)} right: value against NumPy, gradient against differences")
+
+
+@dataclass(frozen=True)
+class Compile:
+    """Compile the kernels for this machine: once, tens of seconds."""
+
+
+def compile_now(args: Sequence[str]) -> int:
+    """Compile the kernels for this machine."""
+    parse(Compile, args, "compile")
+    if is_warm():
+        say("the kernels are compiled already")
+    compile_kernels()
+    return 0

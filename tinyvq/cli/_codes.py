@@ -1,0 +1,140 @@
+"""Images to codes and back: encode, decode."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tyro.conf import Positional
+
+from tinyvq.cli._inspect import open_model
+from tinyvq.cli._parse import parse
+from tinyvq.data import from_unit, read_npz
+from tinyvq.errors import DataError
+from tinyvq.files import make_folder, write_atomically
+from tinyvq.messages import say, track
+from tinyvq.models import VQVAE
+from tinyvq.report import save_png
+from tinyvq.training.evaluation import BATCH, reconstruct
+from tinyvq.training.progress import compile_kernels
+from tinyvq.training.vqvae import load_model
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Turn images into codes: an .npz of indices that `decode` turns back."""
+
+    run: Positional[Path]
+    """The run folder."""
+    images: Positional[str]
+    """A built-in name, an idx file or folder, an .npz, or a folder of pictures."""
+    out: Path
+    """The .npz to write: indices (N,P,Q), and names and labels where there are any."""
+    fit: bool = False
+    """Resize, crop and recolour the images to what the model takes."""
+
+
+def encode(args: Sequence[str]) -> int:
+    """Encode images, of all splits, into an .npz."""
+    asked = parse(Encode, args, "encode")
+    model, images = open_model(asked.run, asked.images, asked.fit)
+    whole = images.everything()
+    batches = -(-len(whole) // BATCH)
+    coded = [
+        indices
+        for _, _, indices in track(
+            reconstruct(model, whole.images), "encoding", batches
+        )
+    ]
+    indices = np.concatenate(coded)  # (N,P,Q)
+    smallest = np.min_scalar_type(model.quantizer.num_codes - 1)
+    arrays: dict[str, Array] = {
+        "indices": indices.astype(smallest),
+        "model": np.array(model.fingerprint()),
+    }
+    if whole.names is not None:
+        arrays["names"] = whole.names
+    if whole.labels is not None:
+        arrays["labels"] = whole.labels
+    write_npz(asked.out, arrays)
+    say(f"wrote {asked.out}: {len(whole)} images as {indices.shape[1:]} codes each")
+    return 0
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Turn codes back into pictures."""
+
+    run: Positional[Path]
+    """The run folder, of the same model that encoded."""
+    codes: Positional[Path]
+    """An .npz that `encode` wrote, or any with an array `indices` (N,P,Q)."""
+    out: Path
+    """The folder to write PNG pictures into."""
+
+
+def decode(args: Sequence[str]) -> int:
+    """Decode an .npz of indices into a folder of PNGs."""
+    asked = parse(Decode, args, "decode")
+    model, _, _ = load_model(asked.run)
+    arrays = read_npz(asked.codes)
+    indices = _checked_indices(arrays, asked.codes, model)
+    names = _checked_names(arrays, asked.codes, len(indices))
+    compile_kernels()
+    for first in track(
+        range(0, len(indices), BATCH), "decoding", -(-len(indices) // BATCH)
+    ):
+        made = from_unit(model.decode(indices[first : first + BATCH]).numpy())
+        for name, image in zip(names[first:], made, strict=False):
+            path = asked.out / name
+            make_folder(path.parent)
+            save_png(path, image)
+    say(f"wrote {len(indices)} pictures into {asked.out}")
+    return 0
+
+
+def _checked_indices(arrays: dict[str, Array], path: Path, model: VQVAE) -> Array:
+    made_by = arrays.get("model")
+    if made_by is not None and str(made_by) != model.fingerprint():
+        raise DataError(
+            f"{path} was encoded by another model; its indices mean nothing to this one"
+        )
+    indices = arrays.get("indices")
+    if indices is None or indices.ndim != 3 or indices.dtype.kind not in "iu":
+        raise DataError(
+            f"{path} holds {', '.join(arrays) or 'nothing'}, expected whole numbers "
+            "(N,P,Q) under the name indices"
+        )
+    most = model.quantizer.num_codes - 1
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) <= most:
+        raise DataError(
+            f"{path} holds indices {indices.min()} .. {indices.max()}, the codebook "
+            f"has 0 .. {most}"
+        )
+    return indices.astype(np.int64)
+
+
+def _checked_names(arrays: dict[str, Array], path: Path, count: int) -> list[str]:
+    """Name each picture: as it was encoded, or by number; never out of the folder."""
+    if "names" not in arrays:
+        return [f"{i:05d}.png" for i in range(count)]
+    names = [str(name) for name in arrays["names"].reshape(-1)]
+    safe = all(
+        not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        for name in names
+    )
+    if len(names) != count or not safe:
+        raise DataError(f"{path}: expected {count} names within a folder, under names")
+    return [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+
+
+def write_npz(path: Path, arrays: dict[str, Array]) -> None:
+    """Write a compressed .npz, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_atomically(path, buffer.getvalue())

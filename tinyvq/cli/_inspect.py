@@ -1,0 +1,118 @@
+"""Look at what a run has learned: evaluate, reconstruct."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tinyvq import data
+from tinyvq.cli._parse import parse
+from tinyvq.data import ImageData, SplitName
+from tinyvq.errors import ConfigError
+from tinyvq.messages import say
+from tinyvq.models import VQVAE
+from tinyvq.report import draw_reconstructions, pick
+from tinyvq.training.evaluation import evaluate as measure
+from tinyvq.training.progress import compile_kernels
+from tinyvq.training.vqvae import load_model
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained run on a split of its data, or on other images."""
+
+    run: Positional[Path]
+    """The run folder."""
+    data: str | None = None
+    """Other images than those it was trained on."""
+    split: SplitName = "test"
+    """Which part of the data."""
+    fit: bool = False
+    """Resize, crop and recolour other images to what the model takes."""
+    json: bool = False
+    """Print one JSON object to standard output."""
+
+
+def evaluate(args: Sequence[str]) -> int:
+    """Measure a trained run."""
+    asked = parse(Evaluate, args, "evaluate")
+    model, images = open_model(asked.run, asked.data, asked.fit)
+    found = measure(model, images.split(asked.split).images).as_dict()
+    if asked.json:
+        print(json.dumps(found))
+    else:
+        print_figures(found)
+    return 0
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Draw images above their reconstructions."""
+
+    run: Positional[Path]
+    """The run folder."""
+    out: Path
+    """The picture to write, a PNG."""
+    data: str | None = None
+    """Other images than those it was trained on."""
+    split: SplitName = "test"
+    """Which part of the data."""
+    fit: bool = False
+    """Resize, crop and recolour other images to what the model takes."""
+    count: int = 20
+    """How many images."""
+
+
+def reconstruct(args: Sequence[str]) -> int:
+    """Draw images above their reconstructions."""
+    asked = parse(Reconstruct, args, "reconstruct")
+    if asked.count < 1:
+        raise ConfigError(f"--count must be at least 1, got {asked.count}")
+    model, images = open_model(asked.run, asked.data, asked.fit)
+    chosen = pick(images.split(asked.split).images, asked.count)
+    draw_reconstructions(model, chosen, asked.out)
+    say(f"wrote {asked.out}")
+    return 0
+
+
+def open_model(folder: Path, other: str | None, fit: bool) -> tuple[VQVAE, ImageData]:
+    """Load a run's model and its images, or other ones that suit it."""
+    model, options, run = load_model(folder)
+    height, width, channels = run.facts["image_shape"]
+    compile_kernels()
+    if other is None:
+        return model, data.load(
+            options.data, image_size=options.image_size, channels=channels
+        )
+    if fit:
+        if height != width:
+            raise ConfigError(
+                f"--fit makes squares, but the model in {folder} takes images of "
+                f"{height}×{width} pixels"
+            )
+        return model, data.load(other, image_size=height, channels=channels)
+    images = data.load(other)
+    found = images.image_shape
+    fits_any = options.model == "conv"  # of sizes that divide by 4
+    if found[2] != channels or not (
+        found[:2] == (height, width)
+        or (fits_any and found[0] % 4 == 0 and found[1] % 4 == 0)
+    ):
+        raise ConfigError(
+            f"{other} has images {_shape(*found)}, the model in {folder} was trained "
+            f"on {_shape(height, width, channels)}; --fit resizes, crops and recolours"
+        )
+    return model, images
+
+
+def _shape(height: int, width: int, channels: int) -> str:
+    return f"of {height}×{width} pixels, {'grey' if channels == 1 else 'colour'}"
+
+
+def print_figures(figures: dict[str, float | int | None]) -> None:
+    """Print a figure a line to standard output."""
+    for name, value in figures.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value or "-")
+        print(f"{name:<14} {shown}")

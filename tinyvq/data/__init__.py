@@ -1,0 +1,97 @@
+"""Images in, batches out.
+
+images = load("fashion-mnist-5k")      or a path: a folder of pictures, .npz, idx
+images.split("train").images           (N,H,W,C) uint8
+chosen = batch_indices(n, batch_size, step, seed)
+x = to_unit(images.split("train").images[chosen])      float32 in [-0.5, 0.5]
+"""
+
+from pathlib import Path
+
+from tinyvq.data._arrays import as_images
+from tinyvq.data._batches import batch_indices
+from tinyvq.data._catalog import (
+    CATALOG,
+    IDX_FILES,
+    ImageSet,
+    fetch,
+    load_idx_folder,
+    load_named,
+    locate,
+)
+from tinyvq.data._folder import load_folder, read_picture
+from tinyvq.data._idx import read_idx
+from tinyvq.data._images import (
+    SPLITS,
+    ImageData,
+    Split,
+    SplitName,
+    from_unit,
+    to_unit,
+)
+from tinyvq.data._npz import complete, load_npz, read_npz
+from tinyvq.data._resize import recoloured, resized
+from tinyvq.data._split import by_content
+from tinyvq.errors import DataError
+
+__all__ = [
+    "CATALOG",
+    "SPLITS",
+    "ImageData",
+    "ImageSet",
+    "Split",
+    "SplitName",
+    "batch_indices",
+    "fetch",
+    "from_unit",
+    "load",
+    "locate",
+    "read_idx",
+    "read_npz",
+    "read_picture",
+    "to_unit",
+]
+
+
+def load(
+    source: str, *, image_size: int | None = None, channels: int | None = None
+) -> ImageData:
+    """Load images by a built-in name or from a path.
+
+    source      a name of CATALOG; an idx file, plain or gzipped, or a folder of idx
+                files under MNIST's names; an .npz; a folder of PNG, JPEG or WebP
+                pictures
+    image_size  scale and crop to squares of so many pixels
+    channels    1 (grey) or 3 (colour); by default what the images have
+
+    Raises DataError, of one or two lines, for whatever is missing or wrong.
+    """
+    if image_size is not None and image_size < 1:
+        raise DataError(f"the image size must be at least 1, got {image_size}")
+    found = _load(source, image_size, channels)
+    if image_size is not None:
+        found = resized(found, image_size)
+    return found if channels is None else recoloured(found, channels)
+
+
+def _load(source: str, image_size: int | None, channels: int | None) -> ImageData:
+    if source in CATALOG:
+        return load_named(source)
+    path = Path(source)
+    if path.is_dir():
+        is_idx = any(path.glob(f"{IDX_FILES['train'][0].split('-idx')[0]}*"))
+        if is_idx:
+            return _with_val(load_idx_folder(path))
+        return load_folder(path, image_size, channels)
+    if not path.exists():
+        raise DataError(
+            f"{source} is neither a file or folder nor a name; the names are "
+            f"{', '.join(CATALOG)}"
+        )
+    if path.suffix == ".npz":
+        return load_npz(path)
+    return by_content(source, Split(as_images(read_idx(path), source)))
+
+
+def _with_val(found: ImageData) -> ImageData:
+    return complete(found.source, dict(found.splits))

@@ -1,0 +1,182 @@
+"""Image sets by name: where each may be found, and how to get it.
+
+A set is looked for in this order: the user's own folder ($TINYVQ_DATA/NAME), the place
+where Debian's package puts it, what was downloaded before. `fetch` downloads.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tinyvq.data._arrays import as_images, as_labels
+from tinyvq.data._idx import read_idx
+from tinyvq.data._images import ImageData, Split
+from tinyvq.data._npz import load_npz
+from tinyvq.errors import DataError
+from tinyvq.messages import say
+
+GARMENTS = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+VAL_IMAGES = 5000  # the last ones of the train files of the full sets
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images that is known by name.
+
+    what      one line about it
+    licence   and whom to thank
+    packages  folders in which a system's package puts it
+    url       where its files are downloaded from, with a trailing slash; "" if shipped
+    md5       of each file there
+    """
+
+    what: str
+    licence: str
+    class_names: tuple[str, ...]
+    packages: tuple[Path, ...] = ()
+    url: str = ""
+    md5: Mapping[str, str] = field(default_factory=dict)
+
+
+CATALOG: dict[str, ImageSet] = {
+    "fashion-mnist-5k": ImageSet(
+        "5,000 grey pictures of garments, 28×28, in ten classes; comes with tinyvq",
+        "MIT, Copyright (c) 2017 Zalando SE",
+        GARMENTS,
+    ),
+    "fashion-mnist": ImageSet(
+        "70,000 grey pictures of garments, 28×28, in ten classes (arXiv:1708.07747)",
+        "MIT, Copyright (c) 2017 Zalando SE",
+        GARMENTS,
+        (Path("/usr/share/datasets/fashion-mnist"),),
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        {
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+    ),
+    "mnist": ImageSet(
+        "70,000 grey pictures of handwritten digits, 28×28 (LeCun et al., 1998)",
+        "CC BY-SA 3.0, Y. LeCun, C. Cortes, C. J. C. Burges",
+        tuple("0123456789"),
+        url="https://ossci-datasets.s3.amazonaws.com/mnist/",
+        md5={
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+    ),
+}
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def download_folder(name: str) -> Path:
+    """Where `fetch` puts a set: in the user's cache folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "tinyvq" / "data" / name
+
+
+def locate(name: str) -> Path | None:
+    """Find the folder that a set is in; None where it has to be fetched."""
+    if (SHIPPED / f"{name}.npz").exists():
+        return SHIPPED
+    own = os.environ.get("TINYVQ_DATA")
+    places = [Path(own) / name] if own else []
+    places += [*CATALOG[name].packages, download_folder(name)]
+    return next((place for place in places if _complete(place)), None)
+
+
+def _complete(folder: Path) -> bool:
+    return all(_idx_path(folder, f) for pair in IDX_FILES.values() for f in pair)
+
+
+def _idx_path(folder: Path, file: str) -> Path | None:
+    """Find an idx file by its name, gzipped or not; one with a dot is common too."""
+    for name in (file, file.replace("-idx", ".idx")):
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def load_named(name: str) -> ImageData:
+    """Load a set by name, fetching it where it is nowhere on this machine."""
+    folder = locate(name) or fetch(name)
+    if folder == SHIPPED:
+        found = load_npz(SHIPPED / f"{name}.npz")
+        return ImageData(name, found.splits, CATALOG[name].class_names)
+    found = load_idx_folder(folder)
+    train = found.splits["train"]
+    position = np.arange(len(train))
+    splits = {
+        "train": train.take(position[:-VAL_IMAGES]),
+        "val": train.take(position[-VAL_IMAGES:]),
+        "test": found.splits["test"],
+    }
+    return ImageData(f"{name} in {folder}", splits, CATALOG[name].class_names)
+
+
+def load_idx_folder(folder: Path) -> ImageData:
+    """Load a folder of idx files under MNIST's names; labels may be missing."""
+    splits = {}
+    for name, (image_file, label_file) in IDX_FILES.items():
+        path = _idx_path(folder, image_file)
+        if path is None:
+            continue
+        images = as_images(read_idx(path), str(path))
+        label_path = _idx_path(folder, label_file)
+        labels = None
+        if label_path is not None:
+            labels = as_labels(read_idx(label_path), len(images), str(label_path))
+        splits[name] = Split(images, labels)
+    if "train" not in splits:
+        raise DataError(f"{folder} holds no {IDX_FILES['train'][0]} (.gz)")
+    return ImageData(str(folder), splits)
+
+
+def fetch(name: str) -> Path:
+    """Download a set, checking each file's checksum -> its folder.
+
+    What is there already is not downloaded again. Raises DataError where the network or
+    the server fails; a file cut short is never kept.
+    """
+    import pooch
+
+    known = CATALOG[name]
+    folder = download_folder(name)
+    if not known.url:
+        return SHIPPED
+    say(f"fetching {name} from {known.url} into {folder} ({known.licence})")
+    for file, md5 in known.md5.items():
+        try:
+            pooch.retrieve(known.url + file, f"md5:{md5}", file, folder)
+        except (OSError, ValueError) as error:
+            reason = str(error) if isinstance(error, ValueError) else "no answer"
+            raise DataError(
+                f"cannot fetch {known.url}{file}: {reason}.\n"
+                f"If you have the files of {name}, give their folder: --data FOLDER, or "
+                f"set TINYVQ_DATA to the folder above a folder named {name}"
+            ) from error
+    return folder

@@ -1,0 +1,108 @@
+"""ImageData: images in memory, in splits; and pixels as the models take them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq.errors import DataError
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Names = npt.NDArray[np.str_]
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one kind, in order.
+
+    images  (N,H,W,C) uint8, C = 1 or 3
+    labels  (N,) from 0 on, where there are any
+    names   (N,) paths within a folder of pictures, where there are any
+    """
+
+    images: Images
+    labels: Labels | None = None
+    names: Names | None = None
+
+    def take(self, chosen: npt.NDArray[Any]) -> "Split":
+        """Select by positions or by a mask (N,)."""
+        return Split(
+            self.images[chosen],
+            None if self.labels is None else self.labels[chosen],
+            None if self.names is None else self.names[chosen],
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A set of images in splits.
+
+    source        where it was found, for messages and the run's config
+    splits        "train", "val", "test"; a split may be empty
+    class_names   what each label means, where that is known
+    """
+
+    source: str
+    splits: Mapping[str, Split]
+    class_names: tuple[str, ...] = ()
+
+    def split(self, name: str) -> Split:
+        """Return a split; DataError where it has no images."""
+        found = self.splits.get(name)
+        if found is None or len(found) == 0:
+            there = {n: len(s) for n, s in self.splits.items()}
+            raise DataError(
+                f"{self.source} has no images in its {name} split (it has {there}); "
+                "give it more images, or folders named train, val and test"
+            )
+        return found
+
+    def everything(self) -> Split:
+        """Put all splits together: by name where images have names, else in order."""
+        splits = [split for split in self.splits.values() if len(split)]
+        images = np.concatenate([split.images for split in splits])
+        labels = [split.labels for split in splits if split.labels is not None]
+        names = [split.names for split in splits if split.names is not None]
+        whole = Split(
+            images,
+            np.concatenate(labels) if len(labels) == len(splits) else None,
+            np.concatenate(names) if len(names) == len(splits) else None,
+        )
+        return whole if whole.names is None else whole.take(np.argsort(whole.names))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C), the same for all images."""
+        shape = next(iter(self.splits.values())).images.shape
+        return shape[1], shape[2], shape[3]
+
+
+def to_unit(images: Images) -> npt.NDArray[np.float32]:
+    """Map bytes 0 .. 255 to floats -0.5 .. 0.5, as the models take them."""
+    unit = images.astype(np.float32)
+    unit /= 255
+    unit -= 0.5
+    return unit
+
+
+def map_images(data: ImageData, change: Callable[[Images], Images]) -> ImageData:
+    """Change the images of every split, and nothing else."""
+    splits = {
+        name: replace(split, images=change(split.images))
+        for name, split in data.splits.items()
+    }
+    return replace(data, splits=splits)
+
+
+def from_unit(images: npt.NDArray[Any]) -> Images:
+    """Map floats -0.5 .. 0.5 to bytes; what lies outside is clipped."""
+    bytes_ = np.rint((images.astype(np.float64) + 0.5) * 255)
+    return np.clip(bytes_, 0, 255).astype(np.uint8)

@@ -1,0 +1,41 @@
+"""Splits for images that come without any: by what each image is, not where it is."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tinyvq.data._images import ImageData, Split
+
+_TENTHS = {0: "val", 1: "test"}  # the other eight are train
+
+
+def split_of(content: bytes) -> str:
+    """Name the split that some content belongs to: 8 in 10 train, 1 val, 1 test.
+
+    By a hash of the content, so that equal images never stand on both sides, and an
+    image keeps its side when others come or go.
+    """
+    digest = hashlib.blake2b(content, digest_size=8, person=b"tinyvq split").digest()
+    return _TENTHS.get(int.from_bytes(digest, "little") % 10, "train")
+
+
+def by_content(
+    source: str,
+    whole: Split,
+    contents: Iterable[bytes] | None = None,
+    class_names: Sequence[str] = (),
+) -> ImageData:
+    """Divide images into splits by their contents (default: their pixels)."""
+    if contents is None:
+        contents = (image.tobytes() for image in whole.images)
+    sides = np.array([split_of(content) for content in contents], dtype="U5")
+    splits = {name: whole.take(sides == name) for name in ("train", "val", "test")}
+    return ImageData(source, splits, tuple(class_names))
+
+
+def carve_val(train: Split) -> tuple[Split, Split]:
+    """Divide a train split that comes without a val split: a tenth goes to val."""
+    sides = [split_of(image.tobytes()) for image in train.images]
+    is_val = np.array([side == "val" for side in sides], dtype=bool)
+    return train.take(~is_val), train.take(is_val)

@@ -1,0 +1,28 @@
+"""What tinyvq tells its user while it works, on standard error.
+
+Standard output is left to results, so that `--json` can be piped.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def say(text: str) -> None:
+    """Print a message."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    """Yield items under a progress bar on a terminal, silently elsewhere."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track as bar
+
+    yield from bar(
+        items, what, total=total, console=Console(stderr=True), transient=True
+    )

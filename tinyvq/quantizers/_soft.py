@@ -1,0 +1,113 @@
+"""SoftQuantizer: a mixture of all codes, weighted by how near they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tinyvq_kernels import nearest_code
+
+from tinyvq import ops
+from tinyvq.errors import ConfigError, ShapeError
+from tinyvq.nn import Buffer, Module, Parameter
+from tinyvq.quantizers._interface import (
+    CodebookUpdate,
+    Indices,
+    QuantizerOutput,
+    QuantizerStats,
+)
+from tinyvq.quantizers._kmeans import kmeans
+from tinyvq.rng import Stream
+from tinyvq.tensor import Tensor, as_tensor
+
+
+class SoftQuantizer(Module):
+    """Weigh the codes by softmax(-|z - e|² / temperature); no gradient is made up.
+
+    In training the decoder gets the weighted codes, and the loss has
+    kl_weight · KL(weights ‖ uniform): a posterior over codes and its uniform prior, as
+    in a VAE. In evaluation it gets the nearest code, as a hard quantizer's would, so
+    that what is measured is what indices alone can carry; the lower the temperature at
+    the end of training, the smaller the gap between the two.
+
+    num_codes, code_dim   M and D
+    temperature    > 0: towards 0 the weights harden; may be changed between steps
+    kl_weight      of the divergence, in nats a position
+    kmeans_start   place the codebook by k-means over the first batch
+
+    Cost: an (N, M) array, which soft weights are.
+    Source: Agustsson et al., "Soft-to-hard vector quantization", arXiv:1704.00648.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        *,
+        temperature: float = 1.0,
+        kl_weight: float = 0.0,
+        kmeans_start: bool = True,
+        rng: Stream | None = None,
+    ) -> None:
+        if num_codes < 1 or code_dim < 1 or temperature <= 0:
+            raise ConfigError(
+                "needs at least one code of at least width 1 and temperature > 0, got "
+                f"{num_codes}×{code_dim}, {temperature}"
+            )
+        self.num_codes, self.code_dim = num_codes, code_dim
+        self.temperature = temperature
+        self.kl_weight = kl_weight
+        self.kmeans_start = kmeans_start
+        self._rng = rng or Stream.fresh()
+        self.codebook = Parameter(
+            self._rng.child("codebook").normal((num_codes, code_dim), "float32")
+        )
+        self.updates = Buffer(np.zeros((), np.int64))
+
+    def __call__(self, z: Tensor) -> QuantizerOutput:
+        """Quantize z (..., D)."""
+        if z.ndim < 1 or z.shape[-1] != self.code_dim:
+            raise ShapeError(
+                f"SoftQuantizer: codes have width {self.code_dim}, got z {z.shape}"
+            )
+        rows = ops.reshape(z, -1, self.code_dim)  # (N, D)
+        flat = nearest_code(rows.array, self.codebook.array)
+        indices = flat.reshape(z.shape[:-1])  # (...)
+        logits = self._logits(rows)
+        if self.training:
+            mixed = ops.matmul(ops.softmax(logits), self.codebook)  # (N, D)
+            quantized = ops.reshape(mixed, *z.shape)  # (..., D)
+        else:
+            quantized = self.lookup(indices)
+        counts = np.bincount(flat, minlength=self.num_codes)
+        return QuantizerOutput(
+            quantized=quantized,
+            codes=self.lookup(indices),
+            indices=indices,
+            loss=ops.uniform_kl(logits) * self.kl_weight,
+            stats=QuantizerStats(counts, rows.array, flat),
+        )
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        """-|z - e|² / temperature (N, M), up to -|z|², which a softmax does not see."""
+        products = ops.matmul(rows, ops.transpose(self.codebook))  # (N, M)
+        lengths = ops.sum(self.codebook * self.codebook, axis=1)  # (M,)
+        return (products * 2.0 - lengths) / self.temperature
+
+    def lookup(self, indices: Indices) -> Tensor:
+        """Return the codes of indices (...): (..., D), constant."""
+        return ops.embedding(self.codebook.detach(), as_tensor(indices))
+
+    def update(self, stats: QuantizerStats) -> CodebookUpdate:
+        """Place the codebook after the first batch; later the optimiser moves it."""
+        start = self.kmeans_start and self.updates.item() == 0
+        if start:
+            rng = self._rng.child("k-means")
+            codes, _ = kmeans(stats.vectors, self.num_codes, rng)
+            with self.codebook.mutate() as codebook:
+                codebook[...] = codes
+        with self.updates.mutate() as updates:
+            updates += 1
+        return CodebookUpdate(start, np.zeros(0, np.int64))
+
+    def trained_codebook(self) -> Sequence[Parameter]:
+        """List the parameters whose rows are codes."""
+        return [self.codebook]
