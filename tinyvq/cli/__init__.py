@@ -29,6 +29,7 @@ COMMANDS: dict[str, Any] = {
         "fetch": ("_data:fetch", "download one of them"),
     },
     "gradcheck": ("_check:gradcheck", "prove every gradient"),
+    "bench": ("_bench:bench", "time the kernels against their peers (in a checkout)"),
     "compile": ("_check:compile_now", "compile the kernels for this machine, once"),
 }
 

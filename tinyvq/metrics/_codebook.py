@@ -23,8 +23,10 @@ def entropy_bits(counts: NDArray[Any]) -> float:
     negative, NaN or infinite, or where all are zero.
     """
     _check_counts(counts)
-    # H = -Σ_m p_m·log2(p_m), with 0·log(0) = 0
-    p = counts[counts > 0] / counts.sum(dtype=np.float64)
+    # H = -Σ_m p_m·log2(p_m), with 0·log(0) = 0; an average that has faded can be above
+    # 0 and its share not.
+    p = counts / counts.sum(dtype=np.float64)
+    p = p[p > 0]
     # The maximum turns the -0.0 of a single code in use into 0.0.
     return max(0.0, float(-np.sum(p * np.log2(p))))
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tinyvq.errors import ShapeError
 from tinyvq.nn import Parameter
 from tinyvq.tensor import Tensor
 
@@ -98,3 +99,22 @@ class Quantizer(Protocol):
 
     def trained_codebook(self) -> Sequence[Parameter]:
         """List the parameters whose rows are codes: none for an EMA codebook."""
+
+
+def check_vectors(name: str, z: Tensor, code_dim: int) -> None:
+    """Raise ShapeError unless z is (..., D) and holds at least one vector."""
+    if z.ndim < 1 or z.shape[-1] != code_dim or z.size == 0:
+        raise ShapeError(
+            f"{name}: needs z (..., {code_dim}), the width of its codes, with at least "
+            f"one vector, got {z.shape}"
+        )
+
+
+def check_stats(name: str, stats: QuantizerStats, shape: tuple[int, int]) -> None:
+    """Raise ShapeError unless the stats are of a codebook of this shape (M, D)."""
+    came = (len(stats.counts), stats.vectors.shape[-1])
+    if came != shape:
+        raise ShapeError(
+            f"{name}.update: needs the stats of a {shape[0]}×{shape[1]} codebook, "
+            f"got those of {came[0]}×{came[1]}"
+        )

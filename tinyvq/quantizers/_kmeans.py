@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from tinyvq_kernels import code_sums, nearest_code
 
+from tinyvq.errors import ConfigError, ShapeError
 from tinyvq.rng import Stream
 
 Floats = npt.NDArray[Any]
@@ -21,6 +22,13 @@ def kmeans(
     with repetition otherwise. A cluster that empties keeps its place.
     Source: Lloyd, "Least squares quantization in PCM", 1982.
     """
+    if vectors.ndim != 2 or vectors.size == 0:
+        raise ShapeError(f"kmeans: needs vectors (N,D), got {vectors.shape}")
+    if num_codes < 1 or iterations < 1:
+        raise ConfigError(
+            "kmeans: needs at least one code and one iteration, "
+            f"got {num_codes} and {iterations}"
+        )
     n = len(vectors)
     if n >= num_codes:
         chosen = rng.permutation(n)[:num_codes]

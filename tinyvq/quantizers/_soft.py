@@ -1,18 +1,21 @@
 """SoftQuantizer: a mixture of all codes, weighted by how near they are."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from tinyvq_kernels import nearest_code
 
 from tinyvq import ops
-from tinyvq.errors import ConfigError, ShapeError
+from tinyvq.errors import ConfigError
 from tinyvq.nn import Buffer, Module, Parameter
 from tinyvq.quantizers._interface import (
     CodebookUpdate,
     Indices,
     QuantizerOutput,
     QuantizerStats,
+    check_stats,
+    check_vectors,
 )
 from tinyvq.quantizers._kmeans import kmeans
 from tinyvq.rng import Stream
@@ -30,7 +33,7 @@ class SoftQuantizer(Module):
 
     num_codes, code_dim   M and D
     temperature    > 0: towards 0 the weights harden; may be changed between steps
-    kl_weight      of the divergence, in nats a position
+    kl_weight      >= 0, of the divergence, in nats a position
     kmeans_start   place the codebook by k-means over the first batch
 
     Cost: an (N, M) array, which soft weights are.
@@ -47,14 +50,15 @@ class SoftQuantizer(Module):
         kmeans_start: bool = True,
         rng: Stream | None = None,
     ) -> None:
-        if num_codes < 1 or code_dim < 1 or temperature <= 0:
+        if num_codes < 1 or code_dim < 1:
             raise ConfigError(
-                "needs at least one code of at least width 1 and temperature > 0, got "
-                f"{num_codes}×{code_dim}, {temperature}"
+                "a codebook needs at least one code and width, "
+                f"got {num_codes}×{code_dim}"
             )
         self.num_codes, self.code_dim = num_codes, code_dim
         self.temperature = temperature
         self.kl_weight = kl_weight
+        self._check_settings()
         self.kmeans_start = kmeans_start
         self._rng = rng or Stream.fresh()
         self.codebook = Parameter(
@@ -64,10 +68,8 @@ class SoftQuantizer(Module):
 
     def __call__(self, z: Tensor) -> QuantizerOutput:
         """Quantize z (..., D)."""
-        if z.ndim < 1 or z.shape[-1] != self.code_dim:
-            raise ShapeError(
-                f"SoftQuantizer: codes have width {self.code_dim}, got z {z.shape}"
-            )
+        check_vectors("SoftQuantizer", z, self.code_dim)
+        self._check_settings()
         rows = ops.reshape(z, -1, self.code_dim)  # (N, D)
         flat = nearest_code(rows.array, self.codebook.array)
         indices = flat.reshape(z.shape[:-1])  # (...)
@@ -86,6 +88,14 @@ class SoftQuantizer(Module):
             stats=QuantizerStats(counts, rows.array, flat),
         )
 
+    def _check_settings(self) -> None:
+        """Raise ConfigError where a setting, perhaps changed since, has no meaning."""
+        if not (0 < self.temperature < math.inf and 0 <= self.kl_weight < math.inf):
+            raise ConfigError(
+                "SoftQuantizer: needs temperature > 0 and kl_weight >= 0, got "
+                f"{self.temperature} and {self.kl_weight}"
+            )
+
     def _logits(self, rows: Tensor) -> Tensor:
         """-|z - e|² / temperature (N, M), up to -|z|², which a softmax does not see."""
         products = ops.matmul(rows, ops.transpose(self.codebook))  # (N, M)
@@ -98,6 +108,7 @@ class SoftQuantizer(Module):
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Place the codebook after the first batch; later the optimiser moves it."""
+        check_stats("SoftQuantizer", stats, (self.num_codes, self.code_dim))
         start = self.kmeans_start and self.updates.item() == 0
         if start:
             rng = self._rng.child("k-means")

@@ -8,7 +8,7 @@ import numpy as np
 from tinyvq_kernels import code_sums, nearest_code
 
 from tinyvq import ops
-from tinyvq.errors import ConfigError, ShapeError
+from tinyvq.errors import ConfigError
 from tinyvq.nn import Buffer, Module, Parameter
 from tinyvq.quantizers._interface import (
     CodebookUpdate,
@@ -16,6 +16,8 @@ from tinyvq.quantizers._interface import (
     Indices,
     QuantizerOutput,
     QuantizerStats,
+    check_stats,
+    check_vectors,
 )
 from tinyvq.quantizers._kmeans import kmeans
 from tinyvq.rng import Stream
@@ -58,7 +60,8 @@ class VectorQuantizer(Module):
             )
         if learn not in ("ema", "gradient"):
             raise ConfigError(f'learn must be "ema" or "gradient", got {learn!r}')
-        if not 0 <= decay < 1 or not 0 <= restart_below < 1 or commitment < 0:
+        shares = 0 <= decay < 1 and 0 <= restart_below < 1
+        if not (shares and 0 <= commitment < math.inf):
             raise ConfigError(
                 "needs decay and restart_below in [0, 1) and commitment >= 0, got "
                 f"{decay}, {restart_below}, {commitment}"
@@ -74,19 +77,17 @@ class VectorQuantizer(Module):
             (num_codes, code_dim), -1 / num_codes, 1 / num_codes, "float32"
         )
         self.codebook = Parameter(first) if learn == "gradient" else Buffer(first)
-        # Running means a step, of the counts and sums of each code. Both are sums of
-        # weights that add up to `weight` < 1 at first: divide by it to debias.
+        # Running means, over the batches, of the count and the sum of each code, and of
+        # N/M, the count of the average code. They start at 0, so all are too small at
+        # first, by one factor, which cancels wherever one is held against another.
         self.cluster_size = Buffer(np.zeros(num_codes))
         self.embed_sum = Buffer(np.zeros((num_codes, code_dim)))
-        self.weight = Buffer(np.zeros(()))
+        self.average_size = Buffer(np.zeros(()))
         self.updates = Buffer(np.zeros((), np.int64))
 
     def __call__(self, z: Tensor) -> QuantizerOutput:
         """Quantize z (..., D); the codebook stays as it is."""
-        if z.ndim < 1 or z.shape[-1] != self.code_dim:
-            raise ShapeError(
-                f"VectorQuantizer: codes have width {self.code_dim}, got z {z.shape}"
-            )
+        check_vectors("VectorQuantizer", z, self.code_dim)
         vectors = z.array.reshape(-1, self.code_dim)  # (N, D)
         flat = nearest_code(vectors, self.codebook.array)
         indices = flat.reshape(z.shape[:-1])  # (...)
@@ -112,6 +113,7 @@ class VectorQuantizer(Module):
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Move the codebook by what a batch chose: start, running means, restarts."""
+        check_stats("VectorQuantizer", stats, (self.num_codes, self.code_dim))
         nothing = np.zeros(0, np.int64)
         if self.updates.item() == 0 and self.kmeans_start:
             self.start(stats.vectors)
@@ -123,15 +125,15 @@ class VectorQuantizer(Module):
         with (
             self.cluster_size.mutate() as size,
             self.embed_sum.mutate() as total,
-            self.weight.mutate() as weight,
+            self.average_size.mutate() as average,
         ):
             size[...] = keep * size + take * counts
             total[...] = keep * total + take * sums
-            weight[...] = keep * weight + take
+            average[...] = keep * average + take * (len(stats.vectors) / self.num_codes)
         if self.learn == "ema":
             with self.codebook.mutate() as codebook:
-                # The bias of sums and counts cancels. A code that nobody chose stays
-                # put: its mean is as before, and its sums fade to nothing in the end.
+                # A code that nobody chose stays put: its mean is as before, and its
+                # sums fade to nothing in the end.
                 chosen = counts > 0
                 codebook[chosen] = total[chosen] / size[chosen, None]
         restarted = self._restart(stats) if self.restart_below > 0 else nothing
@@ -144,13 +146,13 @@ class VectorQuantizer(Module):
             self.codebook.mutate() as codebook,
             self.cluster_size.mutate() as size,
             self.embed_sum.mutate() as total,
-            self.weight.mutate() as weight,
+            self.average_size.mutate() as average,
             self.updates.mutate() as updates,
         ):
             codebook[...] = codes
             size[...] = counts
             total[...] = codes * size[:, None]
-            weight[...] = 1
+            average[...] = len(vectors) / self.num_codes
             updates += 1
 
     def _restart(self, stats: QuantizerStats) -> Indices:
@@ -159,11 +161,8 @@ class VectorQuantizer(Module):
         Sum and size are reset together: an old sum would pull the code straight back.
         """
         n = len(stats.vectors)
-        average = n / self.num_codes
-        weight = self.weight.item()
-        dead = np.flatnonzero(
-            self.cluster_size.array < self.restart_below * average * weight
-        )
+        average = self.average_size.item()
+        dead = np.flatnonzero(self.cluster_size.array < self.restart_below * average)
         if dead.size == 0 or n == 0:
             return dead
         rng = self._rng.child("restart", int(self.updates.item()))
@@ -175,7 +174,7 @@ class VectorQuantizer(Module):
             self.embed_sum.mutate() as total,
         ):
             codebook[dead] = stats.vectors[chosen]
-            size[dead] = average * weight
+            size[dead] = average
             total[dead] = codebook[dead] * size[dead, None]
         return dead
 

@@ -1,0 +1,30 @@
+"""Every Python block of the documents runs, each document from top to bottom."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_blocks_run(document: Path) -> None:
+    names: dict[str, object] = {"__name__": "document"}
+    text = document.read_text()
+    for block in BLOCK.finditer(text):
+        line = text[: block.start(1)].count("\n")
+        code = "\n" * line + block[1]  # so that an error names the document's line
+        exec(compile(code, str(document), "exec"), names)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_paths_lead_somewhere(document: Path) -> None:
+    text = document.read_text()
+    for target in LINK.findall(text):
+        assert (document.parent / target).exists(), target
+    for path in re.findall(r"`((?:tinyvq|kernels|tests|benchmarks|docs)/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), path
