@@ -125,7 +125,7 @@ def torch_vqp(rotation_trick: bool) -> Callable[[ImageData, int], Learner]:
             images,
             seed,
             lambda: VQPQuantizer(
-                512, 64, rotation_trick=rotation_trick, commitment=0.25
+                512, 64, rotation_trick=rotation_trick, commitment=1.0
             ),
         )
 
@@ -135,7 +135,7 @@ def torch_vqp(rotation_trick: bool) -> Callable[[ImageData, int], Learner]:
 CONTENDERS: dict[str, Callable[[ImageData, int], Learner]] = {
     "tinyvq": tinyvq_learner,
     "tinyvq, gradient": lambda images, seed: tinyvq_learner(
-        images, seed, learn="gradient"
+        images, seed, quantizer="gradient"
     ),
     "PyTorch, gradient codebook": torch_plain("gradient"),
     "PyTorch, EMA": torch_plain("ema"),

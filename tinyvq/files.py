@@ -112,8 +112,13 @@ def remove_leftovers(folder: FilePath, name: str = "") -> None:
     writes: the temporary of a living one cannot be told from a leftover.
     """
     for entry in names_in(folder):
-        if entry.startswith(f".{name}") and entry.endswith(TEMPORARY_SUFFIX):
+        if is_leftover(entry, name):
             remove(Path(folder, entry))
+
+
+def is_leftover(entry: str, name: str = "") -> bool:
+    """Tell whether a name in a folder is a temporary file, for `name` if given."""
+    return entry.startswith(f".{name}") and entry.endswith(TEMPORARY_SUFFIX)
 
 
 def names_in(folder: FilePath) -> list[str]:

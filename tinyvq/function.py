@@ -190,14 +190,12 @@ def walk(
 
     Each node runs once, newest first. Gradients that meet are added in that order.
     """
-    nodes = _reachable(root)
+    nodes = reachable(root)
     if targets is None:
         targets = {node for node in nodes if node.function is None}
     useful = _reaching(nodes, targets)
     pending: dict[Node, Array] = {root: as_array(seed)}
-    summed: set[Node] = (
-        set()
-    )  # whose pending gradient is a sum made here, ours to add to
+    summed: set[Node] = set()  # whose pending gradient is a sum made here: ours
     found: dict[Node, Array] = {}
     for node in nodes:
         gy = pending.pop(node, None)
@@ -234,10 +232,15 @@ def as_array(value: Any) -> Array:
     if isinstance(value, np.generic):
         return np.asarray(value)
     flags = getattr(value, "flags", None)
-    return value if flags is None or flags.c_contiguous else value.copy(order="C")
+    if flags is None:
+        return value
+    # A single value counts as contiguous at any stride, but NumPy rounds exp and other
+    # functions of it differently where the stride is negative.
+    backwards = value.shape == (1,) and value.strides[0] < 0
+    return value.copy(order="C") if backwards or not flags.c_contiguous else value
 
 
-def _reachable(root: Node) -> list[Node]:
+def reachable(root: Node) -> list[Node]:
     """List root and all that it depends on, newest first."""
     seen = {root}
     stack = [root]

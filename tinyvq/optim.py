@@ -36,7 +36,7 @@ class Optimizer:
         if len({id(p) for p in self.parameters}) < len(self.parameters):
             raise ConfigError("a parameter was given to the optimiser twice")
         self.lr = _positive("lr", lr)
-        self.steps = 0
+        self.steps = np.zeros(len(self.parameters), np.int64)  # of each parameter
         self.slots: dict[str, list[Array]] = {
             name: [np.zeros_like(p.array) for p in self.parameters]
             for name in self.slot_names
@@ -44,14 +44,16 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        self.steps += 1
         for i, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
+                self.steps[i] += 1
                 with parameter.mutate() as array:
                     slots = (self.slots[name][i] for name in self.slot_names)
-                    self._update(array, parameter.grad.array, *slots)
+                    step = int(self.steps[i])
+                    self._update(step, array, parameter.grad.array, *slots)
 
-    def _update(self, p: Array, g: Array, *slots: Array) -> None:
+    def _update(self, step: int, p: Array, g: Array, *slots: Array) -> None:
+        """Move p in place along g; `step` counts p's own steps, from 1."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -67,10 +69,15 @@ class Optimizer:
             if mine is parameter:
                 for arrays in self.slots.values():
                     arrays[i][rows] = 0
+                return
+        raise ConfigError(
+            f"reset_rows: the parameter {parameter.dtype} {parameter.shape} is none of "
+            f"this optimiser's {len(self.parameters)}"
+        )
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Copy the step count and all slots: "steps", "m.0", "m.1", ..."""
-        state = {"steps": np.asarray(self.steps, np.int64)}
+        """Copy the step counts and all slots: "steps", "m.0", "m.1", ..."""
+        state: dict[str, npt.NDArray[Any]] = {"steps": self.steps.copy()}
         for name, arrays in self.slots.items():
             state |= {f"{name}.{i}": a.copy() for i, a in enumerate(arrays)}
         return state
@@ -78,7 +85,7 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Restore what `state_dict` gave; ModuleError where it does not fit."""
         _check_fits("the optimiser's state", self.state_dict(), state)
-        self.steps = int(state["steps"])
+        self.steps[...] = state["steps"]
         for name, arrays in self.slots.items():
             for i, array in enumerate(arrays):
                 array[...] = state[f"{name}.{i}"]
@@ -95,7 +102,7 @@ class SGD(Optimizer):
         super().__init__(parameters, lr)
         self.momentum = _share("momentum", momentum)
 
-    def _update(self, p: Array, g: Array, *slots: Array) -> None:
+    def _update(self, step: int, p: Array, g: Array, *slots: Array) -> None:
         (v,) = slots
         v *= self.momentum
         v += g
@@ -113,21 +120,20 @@ class Adam(Optimizer):
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr)
         self.betas = (_share("betas[0]", betas[0]), _share("betas[1]", betas[1]))
-        self.eps = eps
-        self.weight_decay = weight_decay
+        self.eps = _positive("eps", eps)
+        self.weight_decay = 0.0  # PyTorch's Adam adds it to g; see AdamW
 
-    def _update(self, p: Array, g: Array, *slots: Array) -> None:
+    def _update(self, step: int, p: Array, g: Array, *slots: Array) -> None:
         m, v = slots
         adam_kernel(
             p,
             g,
             m,
             v,
-            step=self.steps,
+            step=step,
             lr=self.lr,
             beta1=self.betas[0],
             beta2=self.betas[1],
@@ -147,7 +153,10 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> None:
-        super().__init__(parameters, lr, betas, eps, weight_decay)
+        super().__init__(parameters, lr, betas, eps)
+        if not weight_decay >= 0:
+            raise ConfigError(f"weight_decay must be at least 0, got {weight_decay}")
+        self.weight_decay = weight_decay
 
 
 def grad_norm(parameters: Iterable[Tensor]) -> float:
@@ -184,6 +193,8 @@ def warmup_cosine(
     Grows linearly over `warmup` steps to lr; then, where `total` is given, falls along
     half a cosine to floor · lr at step `total` (Loshchilov and Hutter, 1608.03983).
     """
+    if step < 1:
+        raise ConfigError(f"warmup_cosine: steps count from 1, got {step}")
     if step <= warmup:
         return lr * step / warmup
     if total is None or total <= warmup:

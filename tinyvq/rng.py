@@ -61,7 +61,11 @@ class Stream:
     ) -> Array:
         """Draw uniformly from [low, high): 53 random bits each, then cast."""
         unit = (self.bits(_size(shape)) >> np.uint64(11)) * 2.0**-53
-        return (low + (high - low) * unit).astype(dtype).reshape(shape)
+        drawn: Array = (low + (high - low) * unit).astype(dtype)
+        # Rounding could make the largest `high` itself.
+        below = np.nextafter(drawn.dtype.type(high), drawn.dtype.type(low))
+        np.minimum(drawn, below, out=drawn)
+        return drawn.reshape(shape)
 
     def normal(self, shape: Shape, dtype: npt.DTypeLike = np.float64) -> Array:
         """Draw from the standard normal distribution (Box and Muller, 1958)."""
@@ -91,4 +95,6 @@ class Stream:
 
 
 def _size(shape: Shape) -> int:
-    return shape if isinstance(shape, int) else math.prod(shape)
+    if hasattr(shape, "__index__"):  # NumPy's integers too
+        return operator.index(shape)
+    return math.prod(shape)

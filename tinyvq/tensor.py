@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from tinyvq.errors import DTypeError, GraphError, ShapeError
+from tinyvq.errors import DTypeError, GraphError, ShapeError, TinyvqError
 from tinyvq.function import (
     Array,
     Context,
@@ -23,10 +23,12 @@ from tinyvq.function import (
     Version,
     as_array,
     observer,
+    reachable,
     walk,
 )
 
 Operand = Union["Tensor", Array, float, int]
+NUMBERS = (int, float, np.integer)  # what takes the dtype of the tensor that it meets
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
@@ -128,6 +130,9 @@ class Tensor:
             raise ShapeError("a 0-d tensor has no length")
         return self.shape[0]
 
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
     def __repr__(self) -> str:
         note = ""
         if not self.is_leaf and self._node is not None:
@@ -193,6 +198,11 @@ class Tensor:
             leaf = node.leaf() if node.leaf is not None else None
             if leaf is None:
                 continue
+            if leaf._node is not node:
+                raise GraphError(
+                    f"a leaf was {node.dtype} when it was used and was converted to "
+                    f"{leaf.dtype} since"
+                )
             if leaf.grad is not None:
                 array = as_array(leaf.grad.array + array)
             elif array.base is not None or id(array) in given:
@@ -219,7 +229,8 @@ class Tensor:
             return np.ones_like(self.array)
         array = as_tensor(gradient, like=self).array
         if array.shape != self.shape or array.dtype != self.dtype:
-            raise ShapeError(
+            wrong = ShapeError if array.shape != self.shape else DTypeError
+            raise wrong(
                 f"gradient= must be {self.dtype} {self.shape}, "
                 f"got {array.dtype} {array.shape}"
             )
@@ -259,7 +270,8 @@ class Tensor:
 def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     """Run a Function on tensors (None for an input left out), and record it.
 
-    Raises whatever its forward raises for bad shapes; DTypeError where dtypes meet.
+    Raises ShapeError, naming the op and its inputs, where its forward raises a
+    ValueError, as NumPy and the kernels do; DTypeError where float dtypes meet.
     """
     present = [t for t in inputs if t is not None]
     floats = {t.dtype for t in present if t.dtype.kind == "f"}
@@ -273,7 +285,13 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     tracked = any(node is not None for node in nodes)
     context = Context(tuple(node is not None for node in nodes))
     arrays = tuple(None if t is None else t.array for t in inputs)
-    array = as_array(function.forward(context, *arrays))
+    try:
+        array = as_array(function.forward(context, *arrays))
+    except TinyvqError:
+        raise
+    except ValueError as error:
+        came = " and ".join(f"{t.dtype} {t.shape}" for t in present)
+        raise ShapeError(f"{type(function).__name__} of {came}: {error}") from error
     by = observer.get()
     if by is not None:
         by.forward(function, arrays, array)
@@ -286,12 +304,11 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
         output.requires_grad = True
         node = output._node = Node(function, context, nodes, array)
         for name, value in (context.saved or {}).items():
-            if hasattr(value, "base"):
+            if hasattr(value, "strides"):  # an array
                 memory = _owner(value)
                 for tensor in (*present, output):
                     if _owner(tensor.array) is memory:
                         node.watch(name, tensor.version)
-                        break
     return output
 
 
@@ -311,16 +328,19 @@ def grad(
     Raises GraphError where `output` does not depend on an input.
     """
     _first_order_only(create_graph)
-    targets = [tensor.node for tensor in inputs]
-    nodes = {node for node in targets if node is not None}
-    found = walk(output._root(), output._seed(gradient), nodes, retain_graph)
-    for i, node in enumerate(targets):
-        if node is None or node not in found:
+    root = output._root()
+    nodes = set(reachable(root))
+    targets = []
+    for i, tensor in enumerate(inputs):
+        node = tensor.node
+        if node is None or node not in nodes:
             raise GraphError(
-                f"grad: the output does not depend on input {i}, {inputs[i].dtype} "
-                f"{inputs[i].shape}, in a way that was recorded"
+                f"grad: the output does not depend on input {i}, {tensor.dtype} "
+                f"{tensor.shape}, in a way that was recorded"
             )
-    return [Tensor.wrap(found[node].copy()) for node in targets if node is not None]
+        targets.append(node)
+    found = walk(root, output._seed(gradient), set(targets), retain_graph)
+    return [Tensor.wrap(found[node].copy()) for node in targets]
 
 
 @contextmanager
@@ -337,7 +357,7 @@ def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
     """Take a tensor as it is, wrap an array, and give a number the dtype of `like`."""
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, int | float):
+    if isinstance(value, NUMBERS):
         if like is None:
             return Tensor(value)
         kind = (

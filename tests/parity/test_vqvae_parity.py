@@ -140,7 +140,7 @@ def test_twenty_float64_steps_are_those_of_pytorch(
         "conv",
         channels=channels,
         pixel_variance=1 / 12,
-        learn=learn,
+        quantizer=learn,
         **SMALL,
         **CODES,
         **placing,
@@ -164,7 +164,7 @@ def test_the_full_preset_in_float64_is_that_of_pytorch() -> None:
 
 @pytest.mark.parametrize("learn", ["gradient", "ema"])
 def test_encode_and_decode_are_those_of_pytorch(learn: str) -> None:
-    model = models.VQVAE.preset("conv", learn=learn, **SMALL, **CODES)
+    model = models.VQVAE.preset("conv", quantizer=learn, **SMALL, **CODES)
     model.astype(np.float64)
     x = images(0, 4, (8, 12), 3)
     spread(model, x)
@@ -192,7 +192,7 @@ def float32_errors(
         that of the float64 result
     """
     sizes = {k: v for k, v in settings.items() if k in SMALL}
-    model = models.VQVAE.preset("conv", learn=learn, seed=seed, **settings)
+    model = models.VQVAE.preset("conv", quantizer=learn, seed=seed, **settings)
     x = images(seed, 4, size, 3).astype(np.float32)
     spread(model, x)
     theirs, exact = twin(model, **sizes), twin(model, **sizes).double()

@@ -47,3 +47,19 @@ def whole(seed: int, *shape: int, high: int = 4, dtype: str = "float32") -> Arra
 def bits(quantizer: AnyQuantizer) -> dict[str, bytes]:
     """All that a quantizer holds, to the bit."""
     return {name: array.tobytes() for name, array in quantizer.state_dict().items()}
+
+
+def told_apart(codes: Array) -> bool:
+    """Whether the search cannot take one code for another.
+
+    At z = e_m, the scores of m and k differ by |e_m - e_k|² / 2, and the search is
+    right where that exceeds 2 B, its bound of the error of a score.
+    """
+    exact = codes.astype(np.float64)
+    unit = np.finfo(codes.dtype).eps / 2
+    gamma = codes.shape[1] * unit / (1 - codes.shape[1] * unit)
+    longest = (exact**2).sum(axis=1).max()
+    bound = 2 * gamma * longest * (1 + gamma)
+    gaps = ((exact[:, None] - exact) ** 2).sum(axis=-1) / 2  # (M, M)
+    np.fill_diagonal(gaps, np.inf)
+    return bool(gaps.min() > 2.01 * bound)

@@ -45,12 +45,20 @@ class Call:
     target: str = ""  # of a replace
 
 
-class FaultyOs:
-    """The module `os`, but the call number `at` (from 0) that changes files fails."""
+At = int | str | None  # which call: its number from 0, or words that it must show
 
-    def __init__(self, at: int | None = None, fault: Fault | None = None) -> None:
+
+class FaultyOs:
+    """The module `os`, but one of the calls that change files fails.
+
+    at   its number, from 0; or words such as "write .config.json": the first call with
+         all of them in its kind and its path
+    """
+
+    def __init__(self, at: At = None, fault: Fault | None = None) -> None:
         self.at = at
         self.fault = fault
+        self.struck = False
         self.calls: list[Call] = []
         self._paths: dict[int, str] = {}  # of open descriptors
 
@@ -96,14 +104,21 @@ class FaultyOs:
         call = Call("ftruncate", self._paths[fd])
         self._do(call, lambda: os.ftruncate(fd, length))
 
+    def _is_it(self, call: Call) -> bool:
+        if isinstance(self.at, str):
+            shown = f"{call.kind} {call.path}"
+            return all(word in shown for word in self.at.split(" "))
+        return len(self.calls) == self.at
+
     def _do(
         self,
         call: Call,
         whole: Callable[[], Any],
         half: Callable[[], Any] = lambda: None,
     ) -> Any:
-        here = len(self.calls) == self.at
-        later = self.at is not None and len(self.calls) > self.at
+        later = self.struck
+        here = not later and self._is_it(call)
+        self.struck = here or later
         self.calls.append(call)
         fault = self.fault
         if here and fault is Fault.SHORT and call.kind == "write":
@@ -128,7 +143,7 @@ class FaultyOs:
 
 
 @contextlib.contextmanager
-def injected(at: int | None = None, fault: Fault | None = None) -> Iterator[FaultyOs]:
+def injected(at: At = None, fault: Fault | None = None) -> Iterator[FaultyOs]:
     """Put a FaultyOs in the place of `os`; without arguments it only counts."""
     faulty = FaultyOs(at, fault)
     real = files.os

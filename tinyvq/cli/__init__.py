@@ -50,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `tinyvq ... | head`
         sys.stdout = None  # or Python would flush it again
         return 128 + signal.SIGPIPE
+    except OSError as problem:  # a name too long, no permission, a disk that fails
+        place = f": {problem.filename}" if problem.filename else ""
+        say(f"error: {problem.strerror or problem}{place}")
+        return 1
+    except MemoryError as problem:
+        say(f"error: not enough memory. {problem}".rstrip())
+        return 1
 
 
 def _dispatch(args: list[str]) -> int:

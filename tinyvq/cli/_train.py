@@ -13,12 +13,13 @@ from tinyvq.models import VQVAE
 from tinyvq.report import draw_results, draw_sample
 from tinyvq.training.loop import train
 from tinyvq.training.progress import compile_kernels
-from tinyvq.training.run import Run, create, open_run
+from tinyvq.training.run import Run, create
 from tinyvq.training.vqvae import (
     VQVAEOptions,
     VQVAETask,
     facts_of,
     load_images,
+    open_vqvae,
     option,
 )
 
@@ -50,8 +51,9 @@ def run_vqvae(out: Path, options: VQVAEOptions, *, resume: bool) -> tuple[Run, V
     """Train in a run folder, new or resumed, and draw what was learned."""
     images = load_images(options)
     facts = facts_of(images)
+    task = VQVAETask(options, images, facts)  # before the folder: it checks the options
     if resume:
-        run = open_run(out)
+        _, run = open_vqvae(out)
         if run.facts["data_digest"] != facts["data_digest"]:
             raise RunError(
                 f"{options.data} now holds other images than those that {out} was "
@@ -59,7 +61,6 @@ def run_vqvae(out: Path, options: VQVAEOptions, *, resume: bool) -> tuple[Run, V
             )
     else:
         run = create(out, "vqvae", dataclasses.asdict(options), facts)
-    task = VQVAETask(options, images, facts)
     train(
         task,
         run,
@@ -72,11 +73,8 @@ def run_vqvae(out: Path, options: VQVAEOptions, *, resume: bool) -> tuple[Run, V
 
 def _saved_options(out: Path, args: Sequence[str]) -> VQVAEOptions:
     """Parse again over the saved options, so that only what was typed differs."""
-    try:
-        saved = VQVAEOptions(**open_run(out).options)
-    except TypeError as problem:
-        raise RunError(f"{out}/config.json is not of a VQ-VAE: {problem}") from problem
-    default = TrainVQVAE(out, saved, True)
+    saved, _ = open_vqvae(out)
+    default = TrainVQVAE(out, saved)
     asked = parse(TrainVQVAE, args, "train vqvae", default).options
     for field in dataclasses.fields(saved):
         before, now = getattr(saved, field.name), getattr(asked, field.name)

@@ -6,20 +6,21 @@ chosen = batch_indices(n, batch_size, step, seed)
 x = to_unit(images.split("train").images[chosen])      float32 in [-0.5, 0.5]
 """
 
+import math
 from pathlib import Path
 
 from tinyvq.data._arrays import as_images
 from tinyvq.data._batches import batch_indices
 from tinyvq.data._catalog import (
     CATALOG,
-    IDX_FILES,
     ImageSet,
     fetch,
+    holds_idx,
     load_idx_folder,
     load_named,
     locate,
 )
-from tinyvq.data._folder import load_folder, read_picture
+from tinyvq.data._folder import MAX_PIXELS, SUFFIXES, load_folder, read_picture
 from tinyvq.data._idx import read_idx
 from tinyvq.data._images import (
     SPLITS,
@@ -66,9 +67,16 @@ def load(
 
     Raises DataError, of one or two lines, for whatever is missing or wrong.
     """
-    if image_size is not None and image_size < 1:
-        raise DataError(f"the image size must be at least 1, got {image_size}")
-    found = _load(source, image_size, channels)
+    if image_size is not None and not 1 <= image_size <= math.isqrt(MAX_PIXELS):
+        raise DataError(
+            f"the image size must be 1 .. {math.isqrt(MAX_PIXELS)}, got {image_size}"
+        )
+    if channels not in (None, 1, 3):
+        raise DataError(f"channels must be 1 (grey) or 3 (colour), got {channels}")
+    try:
+        found = _load(source, image_size, channels)
+    except OSError as error:  # of a name too long, a folder above that is closed
+        raise DataError(f"cannot read {source}: {error.strerror or error}") from error
     if image_size is not None:
         found = resized(found, image_size)
     return found if channels is None else recoloured(found, channels)
@@ -79,8 +87,7 @@ def _load(source: str, image_size: int | None, channels: int | None) -> ImageDat
         return load_named(source)
     path = Path(source)
     if path.is_dir():
-        is_idx = any(path.glob(f"{IDX_FILES['train'][0].split('-idx')[0]}*"))
-        if is_idx:
+        if holds_idx(path):
             return _with_val(load_idx_folder(path))
         return load_folder(path, image_size, channels)
     if not path.exists():
@@ -88,8 +95,11 @@ def _load(source: str, image_size: int | None, channels: int | None) -> ImageDat
             f"{source} is neither a file or folder nor a name; the names are "
             f"{', '.join(CATALOG)}"
         )
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return load_npz(path)
+    if suffix in SUFFIXES:
+        raise DataError(f"{source} is a single picture; give the folder that it is in")
     return by_content(source, Split(as_images(read_idx(path), source)))
 
 

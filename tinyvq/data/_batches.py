@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from tinyvq.errors import DataError
+from tinyvq.errors import ConfigError, DataError
 from tinyvq.rng import Stream
 
 Indices = npt.NDArray[np.int64]
@@ -20,6 +20,10 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Indices:
     """
     if n < 1:
         raise DataError("there are no images to draw a batch from")
+    if batch_size < 1 or step < 1:
+        raise ConfigError(
+            f"batch_size and step must be at least 1, got {batch_size} and {step}"
+        )
     at = np.arange((step - 1) * batch_size, step * batch_size)
     chosen = np.empty(batch_size, np.int64)
     for epoch in range(int(at[0]) // n, int(at[-1]) // n + 1):

@@ -1,12 +1,12 @@
 """Image sets by name: where each may be found, and how to get it.
 
-A set is looked for in this order: the user's own folder ($TINYVQ_DATA/NAME), the place
-where Debian's package puts it, what was downloaded before. `fetch` downloads.
+A set is looked for in this order: in tinyvq itself, in the user's own folder
+($TINYVQ_DATA/NAME), where Debian's package puts it, where `fetch` downloads it to.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from tinyvq.data._arrays import as_images, as_labels
 from tinyvq.data._idx import read_idx
 from tinyvq.data._images import ImageData, Split
-from tinyvq.data._npz import load_npz
+from tinyvq.data._npz import complete, load_npz
 from tinyvq.errors import DataError
 from tinyvq.messages import say
 
@@ -100,16 +100,32 @@ def download_folder(name: str) -> Path:
 
 def locate(name: str) -> Path | None:
     """Find the folder that a set is in; None where it has to be fetched."""
+    known = _known(name)
     if (SHIPPED / f"{name}.npz").exists():
         return SHIPPED
-    own = os.environ.get("TINYVQ_DATA")
-    places = [Path(own) / name] if own else []
-    places += [*CATALOG[name].packages, download_folder(name)]
-    return next((place for place in places if _complete(place)), None)
+    places = [*known.packages, download_folder(name)]
+    if own := os.environ.get("TINYVQ_DATA"):
+        place = Path(own) / name
+        places.insert(0, place)
+        if place.is_dir() and (missing := _missing(place)):
+            say(f"passing over {place}, for it has no {missing[0]} (.gz)")
+    return next((place for place in places if not _missing(place)), None)
 
 
-def _complete(folder: Path) -> bool:
-    return all(_idx_path(folder, f) for pair in IDX_FILES.values() for f in pair)
+def _known(name: str) -> ImageSet:
+    if name not in CATALOG:
+        raise DataError(f"there is no set {name}; the names are {', '.join(CATALOG)}")
+    return CATALOG[name]
+
+
+def _missing(folder: Path) -> list[str]:
+    files = [file for pair in IDX_FILES.values() for file in pair]
+    return [file for file in files if _idx_path(folder, file) is None]
+
+
+def holds_idx(folder: Path) -> bool:
+    """Whether a folder has any of the idx files under MNIST's names."""
+    return len(_missing(folder)) < 4
 
 
 def _idx_path(folder: Path, file: str) -> Path | None:
@@ -135,7 +151,8 @@ def load_named(name: str) -> ImageData:
         "val": train.take(position[-VAL_IMAGES:]),
         "test": found.splits["test"],
     }
-    return ImageData(f"{name} in {folder}", splits, CATALOG[name].class_names)
+    whole = complete(f"{name} in {folder}", splits)
+    return replace(whole, class_names=CATALOG[name].class_names)
 
 
 def load_idx_folder(folder: Path) -> ImageData:
@@ -164,19 +181,32 @@ def fetch(name: str) -> Path:
     """
     import pooch
 
-    known = CATALOG[name]
-    folder = download_folder(name)
+    known = _known(name)
     if not known.url:
         return SHIPPED
+    folder = download_folder(name)
+    pooch.get_logger().setLevel("WARNING")  # what it does is said here
     say(f"fetching {name} from {known.url} into {folder} ({known.licence})")
     for file, md5 in known.md5.items():
         try:
             pooch.retrieve(known.url + file, f"md5:{md5}", file, folder)
         except (OSError, ValueError) as error:
-            reason = str(error) if isinstance(error, ValueError) else "no answer"
             raise DataError(
-                f"cannot fetch {known.url}{file}: {reason}.\n"
-                f"If you have the files of {name}, give their folder: --data FOLDER, or "
-                f"set TINYVQ_DATA to the folder above a folder named {name}"
+                f"cannot fetch {known.url}{file}: {_reason(error)}\n"
+                f"if you have the files of {name}, give their folder: --data FOLDER, "
+                f"or TINYVQ_DATA=the folder above it, if it is named {name}"
             ) from error
     return folder
+
+
+def _reason(error: Exception) -> str:
+    """Say why a download failed: the server, the network, the disk or the content."""
+    from requests import RequestException
+
+    if isinstance(error, RequestException):  # an OSError, too
+        if error.response is not None:
+            return f"the server answered {error.response.status_code}"
+        return f"no answer, or not a whole one ({type(error).__name__})"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'its folder'}: {error.strerror or error}"
+    return "its checksum is not the one expected; nothing of it was kept"

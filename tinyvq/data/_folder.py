@@ -1,19 +1,24 @@
 """A folder of pictures, as people have it: PNG, JPEG, WebP, of any kind of pixel."""
 
+import io
 import os
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyvq.data._arrays import MAX_BYTES
 from tinyvq.data._images import SPLITS, ImageData, Images, Split
 from tinyvq.data._npz import complete
 from tinyvq.data._resize import fit_square, recolour
-from tinyvq.data._split import by_content
-from tinyvq.errors import DataError
+from tinyvq.data._split import by_content, split_of
+from tinyvq.errors import DataError, FileError
+from tinyvq.files import read_bytes
 from tinyvq.messages import say, track
 
 if TYPE_CHECKING:
@@ -22,13 +27,14 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000  # of one picture; beyond it, it is taken for an attack
+MAX_FILE = 8 * MAX_PIXELS  # bytes, as many as 16-bit RGBA takes unpacked
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
 @dataclass(frozen=True)
 class _Picture:
     pixels: Images  # (H,W,C), C = 1 or 3
-    content: bytes  # of the file
+    side: str  # the split of the file's content
 
 
 def load_folder(
@@ -45,17 +51,17 @@ def load_folder(
     """
     paths = _list_pictures(folder)
     split_names = _split_folders(folder, paths)
-    pictures = _read_all(paths, image_size)
+    pictures = _read_all(folder, paths, image_size)
     classes = _classes([path.relative_to(folder).parts for path in paths], split_names)
     class_names = sorted(set(classes))
     whole = Split(
-        _stack(folder, paths, pictures, channels),
+        _stack(pictures, channels),
         np.array([class_names.index(name) for name in classes]) if classes else None,
         np.array([path.relative_to(folder).as_posix() for path in paths]),
     )
     if not split_names:
-        contents = [picture.content for picture in pictures]
-        return by_content(str(folder), whole, contents, class_names)
+        sides = [picture.side for picture in pictures]
+        return by_content(str(folder), whole, sides, class_names)
     splits = {
         name: whole.take(np.array([folder / name in path.parents for path in paths]))
         for name in split_names
@@ -80,12 +86,9 @@ def _list_pictures(folder: Path) -> list[Path]:
     """List the pictures below a folder, by path; report what is none."""
     pictures: list[Path] = []
     others: list[Path] = []
-    for root, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                is_picture = name.lower().endswith(SUFFIXES)
-                (pictures if is_picture else others).append(Path(root, name))
+    for path in _walk(folder):
+        is_picture = path.name.lower().endswith(SUFFIXES)
+        (pictures if is_picture else others).append(path)
     if others:
         shown = ", ".join(str(path.relative_to(folder)) for path in others[:3])
         more = ", ..." if len(others) > 3 else ""
@@ -95,45 +98,113 @@ def _list_pictures(folder: Path) -> list[Path]:
     return pictures
 
 
+def _walk(top: Path) -> Iterator[Path]:
+    """Yield what is below a folder and is none itself; hidden things are left out.
+
+    Links to folders are followed, each folder once: one that was seen is only yielded.
+    """
+    waiting, seen = [top], {top.resolve()}
+    while waiting:
+        folder = waiting.pop()
+        below: list[Path] = []
+        try:
+            for path in sorted(folder.iterdir()):
+                if path.name.startswith("."):
+                    continue
+                if not path.is_dir() or path.resolve() in seen:
+                    yield path
+                else:
+                    seen.add(path.resolve())
+                    below.append(path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"cannot list {folder}: {reason}") from error
+        waiting += reversed(below)
+
+
 def _classes(paths: list[tuple[str, ...]], split_names: list[str]) -> list[str]:
     """Name each picture's class, the first folder below its split; [] without any."""
     below = [parts[1:] if split_names else parts for parts in paths]
     return [parts[0] for parts in below] if all(len(p) > 1 for p in below) else []
 
 
-def _read_all(paths: list[Path], image_size: int | None) -> list[_Picture]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+def _read_all(
+    folder: Path, paths: list[Path], image_size: int | None
+) -> list[_Picture]:
+    """Read pictures in threads, until one cannot be used; DataError names it."""
+    pictures: list[_Picture] = []
+    # Here and not in the threads: Python's warnings are global.
+    with _without_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         read = pool.map(lambda path: _read(path, image_size), paths)
-        return list(track(read, "reading pictures", len(paths)))
+        try:
+            for picture in track(read, "reading pictures", len(paths)):
+                pictures.append(picture)
+                _check_size(folder, paths, pictures)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return pictures
 
 
-def _read(path: Path, image_size: int | None) -> _Picture:
-    return _Picture(read_picture(path, image_size), path.read_bytes())
+def _check_size(folder: Path, paths: list[Path], pictures: list[_Picture]) -> None:
+    """Hold the picture just read against the first."""
+    first, shape = pictures[0].pixels.shape, pictures[-1].pixels.shape
+    advice = "--image-size 64, say, scales and crops all to squares"
+    if shape[:2] != first[:2]:
+        here, there = (
+            p.relative_to(folder) for p in (paths[len(pictures) - 1], paths[0])
+        )
+        raise DataError(
+            f"{folder} holds pictures of different sizes: {there} is "
+            f"{first[1]}×{first[0]}, {here} {shape[1]}×{shape[0]}; {advice}"
+        )
+    if len(paths) * pictures[-1].pixels.size > MAX_BYTES:
+        raise DataError(
+            f"{folder} holds {len(paths)} pictures of {first[1]}×{first[0]}, more than "
+            f"{MAX_BYTES} bytes; {advice}"
+        )
 
 
 def read_picture(path: Path, image_size: int | None = None) -> Images:
     """Read one picture as bytes (H,W,C), C = 1 or 3; DataError where it is none."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    with _without_warnings():
+        return _read(path, image_size).pixels
 
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of sizes: ours is below
+        yield
+
+
+def _read(path: Path, image_size: int | None) -> _Picture:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of sizes: ours is below
-            with Image.open(path, formats=FORMATS) as opened:
-                width, height = opened.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(
-                        f"{path} has {width}×{height} pixels, at most {MAX_PIXELS} in "
-                        "all are read"
-                    )
-                picture = _plain(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not a PNG, JPEG or WebP picture") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        content = read_bytes(path, MAX_FILE)
+    except FileError as error:
+        raise DataError(str(error)) from error
+    picture = _decode(path, content)
     if image_size is not None:
         picture = fit_square(picture, image_size)
     pixels = np.asarray(picture)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels  # (H,W,C)
+    return _Picture(pixels, split_of(content))
+
+
+def _decode(path: Path, content: bytes) -> "Image":
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{width}×{height}")
+            return _plain(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not a PNG, JPEG or WebP picture") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} has more than {MAX_PIXELS} pixels") from error
+    except Exception as error:  # Pillow's readers raise many kinds
+        raise DataError(f"{path} is damaged: {error}") from error
 
 
 def _plain(picture: "Image") -> "Image":
@@ -141,7 +212,8 @@ def _plain(picture: "Image") -> "Image":
     from PIL import Image
 
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        wide = np.asarray(picture).astype(np.float64)  # 16 bits of grey: 0 .. 65535
+        wide = np.array(picture, np.float64)  # 16 bits of grey: 0 .. 65535
+        wide[wide == picture.info.get("transparency", -1)] = 65535  # white
         return Image.fromarray(np.clip(np.rint(wide / 257), 0, 255).astype(np.uint8))
     grey = picture.mode in _GREY
     if picture.has_transparency_data:
@@ -151,18 +223,11 @@ def _plain(picture: "Image") -> "Image":
     return picture.convert("L" if grey else "RGB")
 
 
-def _stack(
-    folder: Path, paths: list[Path], pictures: list[_Picture], channels: int | None
-) -> Images:
-    """Make one array (N,H,W,C) of all pictures; DataError where sizes differ."""
-    first = pictures[0].pixels.shape
-    for path, picture in zip(paths, pictures, strict=True):
-        if picture.pixels.shape[:2] != first[:2]:
-            h, w, _ = picture.pixels.shape
-            raise DataError(
-                f"{folder} holds pictures of different sizes: {paths[0].name} is "
-                f"{first[1]}×{first[0]}, {path.name} {w}×{h}; "
-                "--image-size 64, say, scales and crops all to squares"
-            )
+def _stack(pictures: list[_Picture], channels: int | None) -> Images:
+    """Make one array (N,H,W,C) of all pictures."""
     wanted = channels or max(picture.pixels.shape[2] for picture in pictures)
-    return np.stack([recolour(picture.pixels, wanted) for picture in pictures])
+    height, width, _ = pictures[0].pixels.shape
+    images = np.empty((len(pictures), height, width, wanted), np.uint8)
+    for i, picture in enumerate(pictures):
+        images[i] = recolour(picture.pixels, wanted)
+    return images

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq.data._arrays import MAX_BYTES
+from tinyvq.data._reading import opened
 from tinyvq.errors import DataError
 
 _UINT8 = 8
@@ -22,18 +23,16 @@ _UINT8 = 8
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """Read one idx file of bytes, plain or gzipped; DataError where it is damaged."""
-    try:
-        with open(path, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if not zipped:
-                return _parse(raw, path)
-            with gzip.GzipFile(fileobj=raw) as unzipped:
+    with opened(path) as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not zipped:
+            return _parse(file, path)
+        try:
+            with gzip.GzipFile(fileobj=file) as unzipped:
                 return _parse(cast(IO[bytes], unzipped), path)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path} is damaged: {error}") from error
 
 
 def _parse(file: IO[bytes], path: Path) -> npt.NDArray[np.uint8]:
@@ -47,6 +46,8 @@ def _parse(file: IO[bytes], path: Path) -> npt.NDArray[np.uint8]:
         raise DataError(f"{path} is cut short: it ends within its header")
     shape = struct.unpack(f">{magic[3]}I", axes)
     size = math.prod(shape)
+    if size == 0:
+        raise DataError(f"{path} holds no values: it declares {shape}")
     if size > MAX_BYTES:
         raise DataError(
             f"{path} declares {size} bytes of {shape}, at most {MAX_BYTES} are read"

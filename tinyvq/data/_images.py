@@ -66,8 +66,13 @@ class ImageData:
         return found
 
     def everything(self) -> Split:
-        """Put all splits together: by name where images have names, else in order."""
+        """Put all splits together: by name where images have names, else in order.
+
+        Raises DataError where there are no images at all.
+        """
         splits = [split for split in self.splits.values() if len(split)]
+        if not splits:
+            raise DataError(f"{self.source} has no images")
         images = np.concatenate([split.images for split in splits])
         labels = [split.labels for split in splits if split.labels is not None]
         names = [split.names for split in splits if split.names is not None]

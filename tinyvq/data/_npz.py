@@ -1,8 +1,12 @@
 """Read .npz files with suspicion: no pickle, and no size taken on trust."""
 
 import math
+import os
+import struct
+import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq.data._arrays import MAX_BYTES, as_images, as_labels
-from tinyvq.data._images import ImageData, Split
+from tinyvq.data._images import SPLITS, ImageData, Split
+from tinyvq.data._reading import opened
 from tinyvq.data._split import by_content, carve_val
 from tinyvq.errors import DataError
 
@@ -19,7 +24,13 @@ Array = npt.NDArray[Any]
 # How the arrays of a split are called, by us and by others (Keras, MedMNIST).
 _IMAGES = ("{}", "{}_images", "x_{}", "images_{}")
 _LABELS = ("{}_labels", "y_{}", "labels_{}")
-_MOST_DEFLATED = 1032  # deflate shrinks no data by more than 1 : 1032
+_SINGLE_IMAGES = ("images", "x", "arr_0")
+_SINGLE_LABELS = ("labels", "y")
+# What zipfile and NumPy raise for damage, that of sizes and names included.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
+    *(ArithmeticError, LookupError, RuntimeError, ValueError),
+)
 
 
 def load_npz(path: Path) -> ImageData:
@@ -29,23 +40,22 @@ def load_npz(path: Path) -> ImageData:
     error, so that nothing is left out unseen.
     """
     arrays = read_npz(path)
-    there = ", ".join(arrays) or "nothing"
-    splits = {}
-    for name in ("train", "val", "test"):
-        images = _pop(arrays, [form.format(name) for form in _IMAGES])
-        labels = _pop(arrays, [form.format(name) for form in _LABELS])
-        if images is not None:
-            splits[name] = _split(path, name, images, labels)
-    single = _pop(arrays, ["images", "x", "arr_0"])
-    single_labels = _pop(arrays, ["labels", "y"])
+    names = [repr(name) for name in arrays]
+    there = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
+    splits: dict[str, Split] = {}
+    for name in SPLITS:
+        split = _pop_split(path, arrays, name, _IMAGES, _LABELS)
+        if split is not None:
+            splits[name] = split
+    single = _pop_split(path, arrays, "images", _SINGLE_IMAGES, _SINGLE_LABELS)
+    # What is left over has another name, or is labels without images.
     if arrays or (single is None) == (not splits):
         raise DataError(
             f"{path} must hold arrays named train, val and test, or one named images "
             f"(with train_labels, ..., or labels), got {there}"
         )
     if single is not None:
-        whole = _split(path, "images", single, single_labels)
-        return by_content(str(path), whole)
+        return by_content(str(path), single)
     return complete(str(path), splits)
 
 
@@ -53,13 +63,25 @@ def complete(source: str, splits: dict[str, Split]) -> ImageData:
     """Make ImageData of the splits that are there; a missing val comes out of train."""
     if "train" in splits and "val" not in splits:
         splits["train"], splits["val"] = carve_val(splits["train"])
-    shapes = {name: split.images.shape[1:] for name, split in splits.items()}
+    ordered = {name: splits[name] for name in SPLITS if name in splits}
+    shapes = {name: split.images.shape[1:] for name, split in ordered.items()}
     if len(set(shapes.values())) > 1:
-        raise DataError(f"{source}: images differ in size between splits: {shapes}")
-    return ImageData(source, splits)
+        raise DataError(f"{source}: images differ in shape between splits: {shapes}")
+    return ImageData(source, ordered)
 
 
-def _split(path: Path, name: str, images: Array, labels: Array | None) -> Split:
+def _pop_split(
+    path: Path,
+    arrays: dict[str, Array],
+    name: str,
+    image_names: Sequence[str],
+    label_names: Sequence[str],
+) -> Split | None:
+    """Take the images of a split, and its labels, out of the arrays."""
+    images = _pop(arrays, [form.format(name) for form in image_names])
+    if images is None:
+        return None
+    labels = _pop(arrays, [form.format(name) for form in label_names])
     checked = as_images(images, f"{path}, {name},")
     if labels is None:
         return Split(checked)
@@ -75,47 +97,70 @@ def _pop(arrays: dict[str, Array], names: list[str]) -> Array | None:
 
 def read_npz(path: Path) -> dict[str, Array]:
     """Read all arrays of a .npz; DataError where it is damaged or asks too much."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {
-                info.filename.removesuffix(".npy"): _read_member(archive, info, path)
-                for info in archive.infolist()
-            }
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path} is not a .npz, or is damaged: {error}") from error
-    except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
-    where = f"{path}, {info.filename},"
-    with archive.open(info) as file:
+    with opened(path) as file:
         try:
-            shape, fortran_order, dtype = _read_header(file)
-        except ValueError as error:
-            raise DataError(f"{where} is not a NumPy array: {error}") from error
+            with zipfile.ZipFile(file) as archive:
+                return _read_members(archive, path, os.fstat(file.fileno()).st_size)
+        except DataError:
+            raise
+        except _DAMAGED as error:
+            raise DataError(f"{path} is not a .npz, or is damaged: {error}") from error
+
+
+def _read_members(
+    archive: zipfile.ZipFile, path: Path, length: int
+) -> dict[str, Array]:
+    # Of each member no more is read than the sizes, packed and plain, that it declares.
+    packed = sum(info.compress_size for info in archive.infolist())
+    plain = sum(info.file_size for info in archive.infolist())
+    if packed > length:
+        raise DataError(f"{path} declares {packed} packed bytes, but holds {length}")
+    if plain > MAX_BYTES:
+        raise DataError(f"{path} declares {plain} bytes, at most {MAX_BYTES} are read")
+    arrays: dict[str, Array] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in arrays:
+            raise DataError(f"{path} holds two arrays named {name!r}")
+        arrays[name] = _read_member(archive, info, f"{path}, {info.filename!r},")
+    return arrays
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Array:
+    if info.flag_bits & 1:
+        raise DataError(f"{where} is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(
+            f"{where} is packed by method {info.compress_type}, expected 0 (stored) or "
+            "8 (deflate)"
+        )
+    with archive.open(info) as file:
+        shape, fortran_order, dtype = _read_header(file, where)
         if dtype.hasobject:
             raise DataError(f"{where} holds pickled Python objects, which are not read")
         declared = math.prod(shape) * dtype.itemsize
-        held = min(info.file_size, info.compress_size * _MOST_DEFLATED)
-        if declared > min(held, MAX_BYTES):
+        held = info.file_size - file.tell()
+        if declared != held:
             raise DataError(
-                f"{where} declares {declared} bytes of {shape} {dtype}, but "
-                + (f"holds {held}" if declared > held else f"{MAX_BYTES} is the limit")
+                f"{where} declares {declared} bytes of {shape} {dtype}, but holds "
+                f"{held}"
             )
         data = file.read(declared)
-    if len(data) != declared:
-        raise DataError(f"{where} is cut short: {len(data)} of {declared} bytes")
     order = "F" if fortran_order else "C"
     return np.frombuffer(data, dtype).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"unknown version {version} of the .npy format")
+def _read_header(
+    file: IO[bytes], where: str
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            if version == (1, 0):
+                return np.lib.format.read_array_header_1_0(file)
+            return np.lib.format.read_array_header_2_0(file)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+        raise
+    except Exception as error:  # NumPy parses it as Python, and raises many kinds
+        raise DataError(f"{where} is not a NumPy array, or is damaged") from error

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tinyvq.data._images import ImageData, Split
+from tinyvq.data._images import SPLITS, ImageData, Split
 
 _TENTHS = {0: "val", 1: "test"}  # the other eight are train
 
@@ -23,14 +23,14 @@ def split_of(content: bytes) -> str:
 def by_content(
     source: str,
     whole: Split,
-    contents: Iterable[bytes] | None = None,
+    sides: Iterable[str] | None = None,
     class_names: Sequence[str] = (),
 ) -> ImageData:
-    """Divide images into splits by their contents (default: their pixels)."""
-    if contents is None:
-        contents = (image.tobytes() for image in whole.images)
-    sides = np.array([split_of(content) for content in contents], dtype="U5")
-    splits = {name: whole.take(sides == name) for name in ("train", "val", "test")}
+    """Divide images into splits: by `sides`, or else by their pixels."""
+    if sides is None:
+        sides = (split_of(image.tobytes()) for image in whole.images)
+    side = np.array(list(sides), dtype="U5")  # (N,)
+    splits: dict[str, Split] = {name: whole.take(side == name) for name in SPLITS}
     return ImageData(source, splits, tuple(class_names))
 
 

@@ -58,7 +58,8 @@ def _mse_per_image(metric: str, x: Images, y: Images) -> NDArray[np.float64]:
     """(N, H, W, C) twice -> (N,)."""
     check_pair(metric, x, y)
     error = np.subtract(x, y, dtype=np.float64)
-    return np.square(error, out=error).mean(axis=(1, 2, 3))
+    mean: NDArray[np.float64] = np.square(error, out=error).mean(axis=(1, 2, 3))
+    return mean
 
 
 def check_pair(metric: str, x: Images, y: Images) -> None:

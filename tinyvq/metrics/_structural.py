@@ -77,7 +77,7 @@ def _window_mean(a: NDArray[np.float64]) -> NDArray[np.float64]:
     down = weight[0] * a[:, :rows]
     for r in range(1, SSIM_WINDOW):
         down += weight[r] * a[:, r : r + rows]
-    across = weight[0] * down[:, :, :columns]
+    across: NDArray[np.float64] = weight[0] * down[:, :, :columns]
     for s in range(1, SSIM_WINDOW):
         across += weight[s] * down[:, :, s : s + columns]
     return across

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from tinyvq import ops
+from tinyvq.errors import ConfigError
 from tinyvq.nn._module import Module, Parameter
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
@@ -14,6 +15,8 @@ Layer: TypeAlias = Callable[[Tensor], Tensor]
 
 def _uniform(rng: Stream, fan_in: int, shape: tuple[int, ...]) -> Parameter:
     """Draw from ±1/√fan_in, PyTorch's default for convolutions and linear layers."""
+    if min(shape) < 1:
+        raise ConfigError(f"a layer's weights need sizes of at least 1, got {shape}")
     bound = 1.0 / math.sqrt(fan_in)
     return Parameter(rng.uniform(shape, -bound, bound, "float32"))
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
-from tinyvq.errors import ModuleError
+from tinyvq.errors import DTypeError, ModuleError
 from tinyvq.tensor import Tensor
 
 Self = TypeVar("Self", bound="Module")
@@ -105,6 +106,8 @@ class Module:
 
     def astype(self: Self, dtype: npt.DTypeLike) -> Self:
         """Convert all float parameters and buffers in place, say to float64."""
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise DTypeError(f"astype: needs float32 or float64, got {np.dtype(dtype)}")
         for _, member in self.named_members():
             if isinstance(member, Tensor) and member.dtype.kind == "f":
                 member.convert(dtype)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._doors import axis_of
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 
@@ -44,7 +45,7 @@ class LeakyReLU(Function):
 
 def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
     """Leaky rectified linear unit; the gradient at 0 is taken as the slope."""
-    return apply(LeakyReLU(slope), as_tensor(x))
+    return apply(LeakyReLU(float(slope)), as_tensor(x))
 
 
 def _sigmoid(x: Array) -> Array:
@@ -140,12 +141,17 @@ class Softmax(Function):
         ctx.save(y=y)
         return y
 
-    # ∂y_i/∂x_j = y_i (δ_ij - y_j), so gx_j = y_j (gy_j - Σ_i gy_i y_i).
+    # ∂y_i/∂x_j = y_i (δ_ij - y_j), so gx_j = y_j (gy_j - Σ_i gy_i y_i). Since Σ y_i is
+    # 1, gy may be shifted: to 0 at the largest y. Where that is nearly 1, gx would
+    # otherwise be a small difference of large numbers.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        largest = ctx.y.argmax(axis=self.axis, keepdims=True)
+        gy = gy - np.take_along_axis(gy, largest, axis=self.axis)
         inner = (gy * ctx.y).sum(axis=self.axis, keepdims=True)
         return (ctx.y * (gy - inner),)
 
 
 def softmax(x: Operand, axis: int = -1) -> Tensor:
     """Normalised exponentials along an axis; they sum to 1."""
-    return apply(Softmax(axis), as_tensor(x))
+    x = as_tensor(x)
+    return apply(Softmax(axis_of("softmax", x, axis)), x)

@@ -4,18 +4,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinyvq.errors import DTypeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._broadcast import unbroadcast
-from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+from tinyvq.ops._doors import same_dtype
+from tinyvq.tensor import NUMBERS, Operand, Tensor, apply, as_tensor
 
 
-def _pair(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
-    """Make tensors of two operands; a Python number takes the other's dtype."""
-    if isinstance(a, int | float):
+def _pair(op: str, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+    """Make tensors of two operands; a number takes the other's dtype."""
+    if isinstance(a, NUMBERS):
         b = as_tensor(b)
         return as_tensor(a, like=b), b
     a = as_tensor(a)
-    return a, as_tensor(b, like=a)
+    b = as_tensor(b, like=a)
+    same_dtype(op, a, b)
+    return a, b
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Add(Function):
 
 def add(a: Operand, b: Operand) -> Tensor:
     """Add two broadcastable operands."""
-    return apply(Add(), *_pair(a, b))
+    return apply(Add(), *_pair("add", a, b))
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Sub(Function):
 
 def sub(a: Operand, b: Operand) -> Tensor:
     """Subtract two broadcastable operands."""
-    return apply(Sub(), *_pair(a, b))
+    return apply(Sub(), *_pair("sub", a, b))
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Mul(Function):
 
 def mul(a: Operand, b: Operand) -> Tensor:
     """Multiply two broadcastable operands."""
-    return apply(Mul(), *_pair(a, b))
+    return apply(Mul(), *_pair("mul", a, b))
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Div(Function):
 
 def div(a: Operand, b: Operand) -> Tensor:
     """Divide two broadcastable operands."""
-    return apply(Div(), *_pair(a, b))
+    return apply(Div(), *_pair("div", a, b))
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class Maximum(Function):
 
 def maximum(a: Operand, b: Operand) -> Tensor:
     """Take the larger of two broadcastable operands."""
-    return apply(Maximum(), *_pair(a, b))
+    return apply(Maximum(), *_pair("maximum", a, b))
 
 
 @dataclass(frozen=True)
@@ -181,4 +185,7 @@ class Where(Function):
 
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Choose between two broadcastable operands by a boolean array."""
-    return apply(Where(), as_tensor(condition), *_pair(a, b))
+    condition = as_tensor(condition)
+    if condition.dtype != np.bool_:
+        raise DTypeError(f"where: the condition must be bool, got {condition.dtype}")
+    return apply(Where(), condition, *_pair("where", a, b))

@@ -7,7 +7,21 @@ from tinyvq_kernels import conv2d_input_grad, conv2d_weight_grad
 
 from tinyvq.errors import ConfigError, ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._doors import whole
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+
+
+def _settings(op: str, stride: int, padding: int, dilation: int) -> tuple[int, ...]:
+    """Check settings; a later message would be about what they make."""
+    stride, padding, dilation = whole(
+        op, stride=stride, padding=padding, dilation=dilation
+    )
+    if stride < 1 or padding < 0 or dilation < 1:
+        raise ConfigError(
+            f"{op}: needs stride >= 1, padding >= 0, dilation >= 1, got "
+            f"stride={stride}, padding={padding}, dilation={dilation}"
+        )
+    return stride, padding, dilation
 
 
 def _bias_grad(gy: Array) -> Array:
@@ -70,10 +84,10 @@ def conv2d(
 
     x (N,H,W,C), w (R,S,C,K), b (K) or None -> (N,P,Q,K), with
     P = (H + 2·padding - dilation·(R-1) - 1) // stride + 1, and Q alike.
-    PyTorch's weight is (K,C,R,S). Raises ValueError for shapes that do not fit.
+    PyTorch's weight is (K,C,R,S). Raises ShapeError for shapes that do not fit.
     """
     bias = None if b is None else as_tensor(b)
-    function = Conv2d(stride, padding, dilation)
+    function = Conv2d(*_settings("conv2d", stride, padding, dilation))
     return apply(function, as_tensor(x), as_tensor(w), bias)
 
 
@@ -139,15 +153,17 @@ def conv_transpose2d(
     Raises ConfigError unless output_padding < stride, ShapeError where H or W is < 1.
     """
     y, w = as_tensor(y), as_tensor(w)
+    op = "conv_transpose2d"
+    stride, padding, dilation = _settings(op, stride, padding, dilation)
+    (output_padding,) = whole(op, output_padding=output_padding)
     if not 0 <= output_padding < stride:
         raise ConfigError(
-            f"conv_transpose2d: needs 0 <= output_padding < stride, "
+            f"{op}: needs 0 <= output_padding < stride, "
             f"got {output_padding} and {stride}"
         )
     if y.ndim != 4 or w.ndim != 4:
         raise ShapeError(
-            "conv_transpose2d: needs y (N,P,Q,K), w (R,S,C,K), "
-            f"got {y.shape}, {w.shape}"
+            f"{op}: needs y (N,P,Q,K), w (R,S,C,K), got {y.shape}, {w.shape}"
         )
     height, width = (
         (n - 1) * stride - 2 * padding + dilation * (taps - 1) + 1 + output_padding
@@ -155,7 +171,7 @@ def conv_transpose2d(
     )
     if height < 1 or width < 1:
         raise ShapeError(
-            f"conv_transpose2d: y {y.shape} with w {w.shape}, padding={padding} "
+            f"{op}: y {y.shape} with w {w.shape}, padding={padding} "
             f"would make a {height}×{width} image"
         )
     bias = None if b is None else as_tensor(b)

@@ -103,4 +103,4 @@ def clip(x: Operand, low: float, high: float) -> Tensor:
     """Keep values between low and high; outside, the gradient is 0."""
     if not low <= high:
         raise ConfigError(f"clip: needs low <= high, got {low} and {high}")
-    return apply(Clip(low, high), as_tensor(x))
+    return apply(Clip(float(low), float(high)), as_tensor(x))

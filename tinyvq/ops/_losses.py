@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyvq.errors import ConfigError, ShapeError
+from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
@@ -12,10 +12,15 @@ from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 def same_shape(op: str, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
     """Make tensors of two operands; raise ShapeError where shapes differ or are empty.
 
-    Losses do not broadcast: a missing axis would be a silent mistake.
+    Losses do not broadcast: a missing axis would be a silent mistake. Nor do they take
+    integers: 0 - 1 is 255 in the uint8 of images.
     """
     x = as_tensor(x)
     y = as_tensor(y, like=x)
+    if x.dtype != y.dtype or x.dtype.kind != "f":
+        raise DTypeError(
+            f"{op}: needs two tensors of one float dtype, got {x.dtype} and {y.dtype}"
+        )
     if x.shape != y.shape or x.size == 0:
         raise ShapeError(
             f"{op}: needs two tensors of one shape, not empty, "
@@ -84,6 +89,6 @@ class HuberLoss(Function):
 
 def huber_loss(x: Operand, y: Operand, delta: float = 1.0) -> Tensor:
     """Squared error for small differences, absolute for large ones (Huber, 1964)."""
-    if delta <= 0:
+    if not delta > 0:
         raise ConfigError(f"huber_loss: needs delta > 0, got {delta}")
-    return apply(HuberLoss(delta), *same_shape("huber_loss", x, y))
+    return apply(HuberLoss(float(delta)), *same_shape("huber_loss", x, y))

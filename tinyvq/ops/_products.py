@@ -1,5 +1,6 @@
 """Matrix products: matmul and linear."""
 
+import math
 from dataclasses import dataclass
 
 from tinyvq_kernels import matmul as matmul_kernel
@@ -7,6 +8,12 @@ from tinyvq_kernels import matmul as matmul_kernel
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+
+
+def as_rows(x: Array) -> Array:
+    """See (..., C) as (rows, C)."""
+    rows = math.prod(x.shape[:-1])  # not -1, which could be any number where C is 0
+    return x.reshape(rows, x.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,7 @@ class MatMul(Function):
             ga = matmul_kernel(gy, b.swapaxes(-1, -2))
         if ctx.needs[1]:
             if b.ndim == 2:
-                a = a.reshape(-1, a.shape[-1])  # (rows, L)
-                gy = gy.reshape(-1, gy.shape[-1])  # (rows, J)
+                a, gy = as_rows(a), as_rows(gy)  # (rows, L), (rows, J)
             gb = matmul_kernel(a.swapaxes(-1, -2), gy)
         return ga, gb
 
@@ -43,8 +49,7 @@ class Linear(Function):
 
     def forward(self, ctx: Context, x: Array, w: Array, b: Array | None) -> Array:
         ctx.save(x=x, w=w)
-        rows = x.reshape(-1, x.shape[-1])  # (rows, C)
-        y = matmul_kernel(rows, w)  # (rows, K)
+        y = matmul_kernel(as_rows(x), w)  # (rows, K)
         if b is not None:
             y += b
         return y.reshape(*x.shape[:-1], w.shape[1])  # (..., K)
@@ -52,12 +57,12 @@ class Linear(Function):
     # y_k = Σ_c x_c w_ck + b_k a row, so gx = gy wᵀ, gw = xᵀ gy, gb = Σ_rows gy.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
         x, w = ctx.x, ctx.w
-        rows = gy.reshape(-1, gy.shape[-1])  # (rows, K)
+        rows = as_rows(gy)  # (rows, K)
         gx = gw = gb = None
         if ctx.needs[0]:
             gx = matmul_kernel(rows, w.T).reshape(x.shape)  # (..., C)
         if ctx.needs[1]:
-            gw = matmul_kernel(x.reshape(-1, x.shape[-1]).T, rows)  # (C, K)
+            gw = matmul_kernel(as_rows(x).T, rows)  # (C, K)
         if ctx.needs[2]:
             gb = rows.sum(axis=0)
         return gx, gw, gb

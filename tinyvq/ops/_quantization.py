@@ -12,7 +12,9 @@ from tinyvq_kernels import code_sums
 
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._doors import same_dtype
 from tinyvq.ops._losses import same_shape
+from tinyvq.ops._products import as_rows
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 
@@ -26,7 +28,7 @@ class Embedding(Function):
 
     # A row's gradient is the sum over all places where it was looked up.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        rows = gy.reshape(-1, gy.shape[-1])  # (lookups, D)
+        rows = as_rows(gy)  # (lookups, D)
         sums, _ = code_sums(rows, ctx.indices.reshape(-1), ctx.num_rows)
         return sums, None
 
@@ -68,6 +70,7 @@ def straight_through(z: Operand, codes: Operand) -> Tensor:
         raise ShapeError(
             f"straight_through: shapes differ, {z.shape} and {codes.shape}"
         )
+    same_dtype("straight_through", z, codes)
     return apply(StraightThrough(), z, codes.detach())
 
 
@@ -112,7 +115,7 @@ def vq_loss(
 
     z, codes  of one shape; `codes` may be constant (an EMA codebook)
     """
-    function = VQLoss(codebook_weight, commitment_weight)
+    function = VQLoss(float(codebook_weight), float(commitment_weight))
     return apply(function, *same_shape("vq_loss", z, codes))
 
 
@@ -125,18 +128,20 @@ class UniformKL(Function):
     """
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        shifted = x - x.max(axis=-1, keepdims=True)
-        log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-        p = np.exp(log_p)
-        negative_entropy = (p * log_p).sum(axis=-1, keepdims=True)  # (..., 1)
-        ctx.save(p=p, log_p=log_p, negative_entropy=negative_entropy)
-        return negative_entropy.mean() + np.log(np.asarray(x.shape[-1], x.dtype))
+        x = x - x.max(axis=-1, keepdims=True)
+        p = np.exp(x)
+        p /= p.sum(axis=-1, keepdims=True)
+        average = (p * x).sum(axis=-1, keepdims=True)  # (..., 1)
+        ctx.save(p=p, centred=x - average)
+        # log M + Σ p log p = Σ p x - log (Σ eˣ / M); written so that it is exact to the
+        # last digits where all x are nearly alike.
+        return (average - np.log1p(np.expm1(x).mean(axis=-1, keepdims=True))).mean()
 
     # ∂/∂p_m of Σ p log p is log p_m + 1, and ∂p_m/∂x_j = p_m (δ_mj - p_j), so
-    # gx_j = p_j (log p_j - Σ_m p_m log p_m) / rows.
+    # gx_j = p_j (log p_j - Σ_m p_m log p_m) / rows = p_j (x_j - Σ_m p_m x_m) / rows.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        rows = ctx.negative_entropy.size
-        return (gy / rows * ctx.p * (ctx.log_p - ctx.negative_entropy),)
+        rows = ctx.p.size // ctx.p.shape[-1]
+        return (gy / rows * ctx.p * ctx.centred,)
 
 
 def uniform_kl(logits: Operand) -> Tensor:

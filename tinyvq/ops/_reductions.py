@@ -8,17 +8,22 @@ import numpy as np
 
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._doors import axes_of
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
-Axes = int | tuple[int, ...] | None
+Axes = tuple[int, ...] | None  # counted from the front; None: all
 
 
 def _expanded(gy: Array, axis: Axes, shape: tuple[int, ...]) -> Array:
     """Give a reduced gradient its reduced axes back, with length 1."""
     if axis is None:
         return gy.reshape((1,) * len(shape))
-    axes = {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
-    return gy.reshape([1 if i in axes else n for i, n in enumerate(shape)])
+    return gy.reshape([1 if i in axis else n for i, n in enumerate(shape)])
+
+
+def _count(shape: tuple[int, ...], axis: Axes) -> int:
+    """Count the values that a reduction makes one of."""
+    return math.prod(shape if axis is None else [shape[a] for a in axis])
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Sum(Function):
 
 def sum(x: Operand, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Add up over an axis, several, or all."""
-    return apply(Sum(axis, keepdims), as_tensor(x))
+    x = as_tensor(x)
+    return apply(Sum(axes_of("sum", x, axis), keepdims), x)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Mean(Function):
 
     # ∂y/∂x = 1 / n.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        n = math.prod(ctx.shape) / gy.size
+        n = _count(ctx.shape, self.axis)
         gy = _expanded(gy, self.axis, ctx.shape)
         return (np.broadcast_to(gy / n, ctx.shape),)
 
@@ -64,7 +70,8 @@ class Mean(Function):
 def mean(x: Operand, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Average over an axis, several, or all."""
     x = as_tensor(x)
-    if x.size == 0:
+    axis = axes_of("mean", x, axis)
+    if _count(x.shape, axis) == 0:
         raise ShapeError(f"mean: there is nothing to average in shape {x.shape}")
     return apply(Mean(axis, keepdims), x)
 
@@ -81,12 +88,12 @@ class Var(Function):
         centred = x - x.mean(axis=self.axis, keepdims=True)
         total = (centred * centred).sum(axis=self.axis, keepdims=self.keepdims)
         ctx.save(centred=centred)
-        return total / (x.size // total.size - self.correction)
+        return total / (_count(x.shape, self.axis) - self.correction)
 
     # ∂y/∂x = 2 (x - mean) / (n - correction): the part through the mean cancels, since
     # Σ (x - mean) = 0.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        n = ctx.centred.size // gy.size - self.correction
+        n = _count(ctx.centred.shape, self.axis) - self.correction
         gy = _expanded(gy, self.axis, ctx.centred.shape)
         return (gy * (2 / n) * ctx.centred,)
 
@@ -96,8 +103,8 @@ def var(
 ) -> Tensor:
     """Variance over an axis, several, or all; correction=1 makes it unbiased."""
     x = as_tensor(x)
-    axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
-    n = math.prod(x.shape[int(a)] for a in axes)
+    axis = axes_of("var", x, axis)
+    n = _count(x.shape, axis)
     if n <= correction:
         raise ShapeError(
             f"var: needs more than correction={correction} values, got {n} of {x.shape}"
@@ -126,4 +133,8 @@ class Max(Function):
 
 def max(x: Operand, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Largest value over an axis, several, or all."""
-    return apply(Max(axis, keepdims), as_tensor(x))
+    x = as_tensor(x)
+    axis = axes_of("max", x, axis)
+    if _count(x.shape, axis) == 0:
+        raise ShapeError(f"max: there is nothing to choose from in shape {x.shape}")
+    return apply(Max(axis, keepdims), x)

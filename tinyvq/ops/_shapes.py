@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyvq.errors import ConfigError, ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._doors import axis_of, same_dtype, whole
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 
@@ -50,7 +51,8 @@ class Transpose(Function):
 def transpose(x: Operand, *axes: int) -> Tensor:
     """Put the axes into the order given, or reverse them."""
     x = as_tensor(x)
-    order = tuple(a % x.ndim for a in axes) if axes else tuple(range(x.ndim))[::-1]
+    order = tuple(axis_of("transpose", x, a) for a in axes)
+    order = order or tuple(range(x.ndim))[::-1]
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"transpose: {axes} does not name each axis of {x.shape} once")
     return apply(Transpose(order), x)
@@ -77,7 +79,9 @@ def getitem(x: Operand, key: Any) -> Tensor:
     """Slice; for a list of indices use `embedding`."""
     key = key if isinstance(key, tuple) else (key,)
     for part in key:
-        if not (part is None or part is Ellipsis or isinstance(part, int | slice)):
+        allowed = part is None or part is Ellipsis
+        allowed = allowed or isinstance(part, int | np.integer | slice)
+        if not allowed or isinstance(part, bool):
             raise ConfigError(
                 "slicing takes integers, slices, ... and None, "
                 f"not {type(part).__name__}; embedding(table, indices) looks up rows"
@@ -92,8 +96,9 @@ class Concatenate(Function):
     axis: int
 
     def forward(self, ctx: Context, *xs: Array) -> Array:
+        y = np.concatenate(xs, axis=self.axis)
         ctx.save(ends=np.cumsum([x.shape[self.axis] for x in xs])[:-1].tolist())
-        return np.concatenate(xs, axis=self.axis)
+        return y
 
     # Each input gets its own part of the gradient.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
@@ -103,9 +108,12 @@ class Concatenate(Function):
 
 def concatenate(xs: Sequence[Operand], axis: int = 0) -> Tensor:
     """Join along an axis."""
-    if not xs:
+    tensors = [as_tensor(x) for x in xs]
+    if not tensors:
         raise ShapeError("concatenate: needs at least one tensor")
-    return apply(Concatenate(axis), *(as_tensor(x) for x in xs))
+    for tensor in tensors[1:]:
+        same_dtype("concatenate", tensors[0], tensor)
+    return apply(Concatenate(axis_of("concatenate", tensors[0], axis)), *tensors)
 
 
 @dataclass(frozen=True)
@@ -160,6 +168,7 @@ class UpsampleNearest(Function):
 def upsample_nearest(x: Operand, scale: int = 2) -> Tensor:
     """Enlarge images by repeating pixels."""
     x = as_tensor(x)
+    (scale,) = whole("upsample_nearest", scale=scale)
     if x.ndim != 4 or scale < 1:
         raise ShapeError(
             "upsample_nearest: needs x (N,H,W,C) and scale >= 1, "
@@ -211,6 +220,7 @@ def avg_pool2d(x: Operand, size: int, stride: int | None = None) -> Tensor:
     """
     x = as_tensor(x)
     stride = size if stride is None else stride
+    size, stride = whole("avg_pool2d", size=size, stride=stride)
     if x.ndim != 4 or size < 1 or stride < 1 or min(x.shape[1:3]) < size:
         raise ShapeError(
             f"avg_pool2d: needs x (N,H,W,C) of at least size={size} >= 1, stride >= 1, "

@@ -5,6 +5,7 @@ written to be plainly right: loops over pixels and taps where that says it best.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,11 +38,27 @@ def _one(**how: Any) -> Callable[[Draw], Case]:
     return lambda draw: Case((draw.array(draw.shape(), **how),))
 
 
-def _maximum_case(draw: Draw) -> Case:
+def _distinct_pair(draw: Draw) -> Case:
+    """Two operands that broadcast, no two values of them equal."""
     shape = draw.shape()
-    a = draw.array(shape)
-    apart = draw.array(draw.broadcastable(shape), away_from=0.0)
-    return Case((a, a.mean() + a.std() + apart) if a.size else (a, apart))
+    other = draw.broadcastable(shape)
+    n, m = math.prod(shape), math.prod(other)
+    values = draw.array((n + m,), distinct=True)
+    return Case((values[:n].reshape(shape), values[n:].reshape(other)))
+
+
+def _power_case(draw: Draw) -> Case:
+    if draw.choice((True, False)):
+        exponent = draw.choice((2.0, 0.0, 1.0, 3.0, -1.0, 0.5, -2.5))
+        return Case((draw.array(draw.shape(), positive=True),), {"exponent": exponent})
+    whole = {"exponent": draw.choice((2.0, 0.0, 1.0, 3.0, -1.0, -2.0))}
+    return Case((draw.array(draw.shape(), away_from=0.0),), whole)
+
+
+def _power_reference(x: Array, exponent: float) -> Array:
+    odd = exponent % 2 == 1
+    size = np.exp(exponent * np.log(np.abs(x)))
+    return np.where((x < 0) & odd, -size, size)
 
 
 def _away_pair(draw: Draw) -> Case:
@@ -56,9 +73,16 @@ def _where_case(draw: Draw) -> Case:
     return Case((condition, draw.array(shape), draw.array(draw.broadcastable(shape))))
 
 
-def _axis_case(draw: Draw) -> Case:
-    x = draw.array(draw.shape(dims=(1, 4), sides=(1, 5)))
-    return Case((x,), {"axis": draw.integer(-x.ndim, x.ndim - 1)})
+def _softmax_case(draw: Draw) -> Case:
+    shape = list(draw.shape(dims=(1, 4)))
+    axis = draw.integer(-len(shape), len(shape) - 1)
+    shape[axis] = draw.integer(1, 5)
+    return Case((_logits(draw, tuple(shape)),), {"axis": axis})
+
+
+def _logits(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Logits of probabilities that are mixed, or nearly 0 and 1."""
+    return draw.choice((1.0, 8.0)) * draw.array(shape)
 
 
 ARITHMETIC = (
@@ -79,17 +103,14 @@ ARITHMETIC = (
     OpSpec(
         "power",
         ops.power,
-        lambda draw: Case(
-            (draw.array(draw.shape(), positive=True),),
-            {"exponent": draw.choice((2.0, 0.0, 1.0, 3.0, -1.0, 0.5, -2.5))},
-        ),
-        lambda x, exponent: np.exp(exponent * np.log(x)),
+        _power_case,
+        _power_reference,
         (ari.Pow,),
     ),
     OpSpec(
         "maximum",
         ops.maximum,
-        _away_pair,
+        _distinct_pair,
         lambda a, b: np.where(a > b, a, b),
         (ari.Maximum,),
     ),
@@ -167,30 +188,51 @@ ACTIVATIONS = (
     OpSpec(
         "softmax",
         ops.softmax,
-        _axis_case,
+        _softmax_case,
         lambda x, axis: np.e**x / (np.e**x).sum(axis=axis, keepdims=True),
         (act.Softmax,),
     ),
 )
 
 
-def _reduction_case(draw: Draw, distinct: bool = False) -> Case:
-    x = draw.array(draw.shape(dims=(1, 4), sides=(1, 5)), distinct=distinct)
-    axes = tuple(range(x.ndim))
-    axis = draw.choice((None, 0, -1, axes[: draw.integer(1, x.ndim)], axes))
+def _reduction_case(draw: Draw, least: int = 1, distinct: bool = False) -> Case:
+    """At least so many values along each axis that is reduced; 0 along others too."""
+    ndim = draw.integer(0, 4)
+    axes = tuple(range(ndim))
+    axis = None
+    if ndim:
+        axis = draw.choice((None, 0, -1, axes[: draw.integer(0, ndim)], axes[::-2]))
+    reduced = _axes(ndim, axis)
+    shape = tuple(draw.integer(least if a in reduced else 0, 5) for a in axes)
+    x = draw.array(shape, distinct=distinct)
     return Case((x,), {"axis": axis, "keepdims": draw.choice((False, True))})
+
+
+def _var_case(draw: Draw) -> Case:
+    case = _reduction_case(draw, least=2)
+    (x,) = case.args
+    single = not _axes(x.ndim, case.settings["axis"])  # each value is its own mean
+    correction = 0 if single else draw.choice((0, 1))
+    return Case(case.args, {**case.settings, "correction": correction})
 
 
 def _reduce(x: Array, axis: Any, keepdims: bool, by: Callable[[Any], float]) -> Array:
     """Apply `by` to each list of values that is reduced to one."""
-    axes = range(x.ndim) if axis is None else np.atleast_1d(axis) % x.ndim
-    kept = [a for a in range(x.ndim) if a not in axes]
-    lists = x.transpose(*kept, *axes).reshape(*(x.shape[a] for a in kept), -1)
-    y = np.apply_along_axis(lambda values: by(list(values)), -1, lists)
-    return np.expand_dims(y, tuple(int(a) for a in axes)) if keepdims else y
+    axes = _axes(x.ndim, axis)
+    kept = tuple(a for a in range(x.ndim) if a not in axes)
+    shape, reduced = ([x.shape[a] for a in group] for group in (kept, axes))
+    lists = x.transpose(kept + axes).reshape(math.prod(shape), math.prod(reduced))
+    y = np.array([by(list(values)) for values in lists]).reshape(shape)
+    return np.expand_dims(y, axes) if keepdims else y
 
 
-def _variance(values: list[float], correction: int = 0) -> float:
+def _axes(ndim: int, axis: Any) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _variance(values: list[float], correction: int) -> float:
     centre = sum(values) / len(values)
     return sum((v - centre) ** 2 for v in values) / (len(values) - correction)
 
@@ -199,7 +241,7 @@ REDUCTIONS = (
     OpSpec(
         "sum",
         ops.sum,
-        _reduction_case,
+        lambda draw: _reduction_case(draw, least=0),
         lambda x, axis, keepdims: _reduce(x, axis, keepdims, sum),
         (red.Sum,),
         linear_in=((0,),),
@@ -215,8 +257,10 @@ REDUCTIONS = (
     OpSpec(
         "var",
         ops.var,
-        _reduction_case,
-        lambda x, axis, keepdims: _reduce(x, axis, keepdims, _variance),
+        _var_case,
+        lambda x, axis, keepdims, correction: _reduce(
+            x, axis, keepdims, lambda v: _variance(v, correction)
+        ),
         (red.Var,),
     ),
     OpSpec(
@@ -367,14 +411,14 @@ SHAPES = (
 
 def _matmul_case(draw: Draw) -> Case:
     batch = draw.shape(dims=(0, 2), sides=(0, 3))
-    i, l, j = (draw.integer(1, 9) for _ in range(3))
+    i, l, j = (draw.integer(0, 9) for _ in range(3))
     shared = draw.choice((False, True))
     b = draw.array((l, j) if shared else (*batch, l, j))
     return Case((draw.array((*batch, i, l)), b))
 
 
 def _linear_case(draw: Draw) -> Case:
-    c, k = draw.integer(1, 9), draw.integer(1, 9)
+    c, k = draw.integer(0, 9), draw.integer(0, 9)
     x = draw.array((*draw.shape(dims=(0, 2), sides=(0, 3)), c))
     b = draw.array((k,)) if draw.choice((True, False)) else None
     return Case((x, draw.array((c, k)), b))
@@ -504,12 +548,14 @@ LOSSES = (
 
 
 def _embedding_case(draw: Draw) -> Case:
-    m, d = draw.integer(1, 9), draw.integer(1, 5)
+    m, d = draw.integer(1, 9), draw.integer(0, 5)
     return Case((draw.array((m, d)), draw.indices(m, draw.shape(dims=(0, 3)))))
 
 
 def _uniform_kl_reference(logits: Array) -> Array:
-    p = np.e**logits / (np.e**logits).sum(axis=-1, keepdims=True)
+    # Σ p log (p M) cancels where all p are nearly 1/M: more digits make up for it.
+    p = np.exp(logits.astype(np.longdouble))
+    p /= p.sum(axis=-1, keepdims=True)
     return (p * np.log(p * logits.shape[-1])).sum(axis=-1).mean()
 
 
@@ -565,7 +611,7 @@ QUANTIZATION = (
     OpSpec(
         "uniform_kl",
         ops.uniform_kl,
-        lambda draw: Case((draw.array(draw.shape(dims=(1, 3), sides=(1, 5))),)),
+        lambda draw: Case((_logits(draw, draw.shape(dims=(1, 3), sides=(1, 5))),)),
         _uniform_kl_reference,
         (qua.UniformKL,),
     ),

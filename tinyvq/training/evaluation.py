@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from tinyvq import metrics
 from tinyvq.data import to_unit
-from tinyvq.models import VQVAE
+from tinyvq.errors import NonFiniteError, TinyvqError
+from tinyvq.models import VQVAE, VQVAEOutput
 from tinyvq.tensor import Tensor, no_grad
 
 Images = npt.NDArray[np.uint8]
@@ -55,11 +56,20 @@ def reconstruct(
     try:
         for first in range(0, len(images), BATCH):
             batch = images[first : first + BATCH]
-            with no_grad():
-                output = model(Tensor.wrap(to_unit(batch)))
+            output = _forward(model, batch)
             yield batch, output.reconstruction.numpy(), output.indices
     finally:
         model.train(training)
+
+
+def _forward(model: VQVAE, batch: Images) -> VQVAEOutput:
+    try:
+        with no_grad(), np.errstate(all="ignore"):
+            return model(Tensor.wrap(to_unit(batch)))
+    except TinyvqError:
+        raise
+    except ValueError as problem:  # the codebook search refuses NaN and inf
+        raise NonFiniteError(f"the model is spoilt: {problem}") from problem
 
 
 def evaluate(model: VQVAE, images: Images) -> Evaluation:

@@ -1,12 +1,13 @@
 """Stop before a NaN or infinite value spoils the model, and say where it came from."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from tinyvq.errors import NonFiniteError
+from tinyvq.errors import NonFiniteError, TinyvqError
 from tinyvq.function import Array, Function, Observer, observe
 from tinyvq.nn import Module
 from tinyvq.optim import grad_norm
@@ -35,7 +36,31 @@ class _FirstBad(Observer):
                 )
 
 
-def guarded_backward(forward: Callable[[], Tensor], model: Module, step: int) -> float:
+@contextmanager
+def finite_values(step: int) -> Iterator[None]:
+    """Say which step met a value that is not finite, and what may help.
+
+    A kernel's refusal, a plain ValueError, becomes a NonFiniteError too.
+    """
+    try:
+        with np.errstate(all="ignore"):  # what overflows is found, and named, anyway
+            yield
+    except NonFiniteError as problem:
+        raise _stopped(step, problem) from problem
+    except TinyvqError:
+        raise
+    except ValueError as problem:
+        raise _stopped(step, problem) from problem
+
+
+def _stopped(step: int, problem: Exception) -> NonFiniteError:
+    return NonFiniteError(
+        f"step {step}: {problem}; training stopped, the checkpoints are good. A lower "
+        "--lr may help"
+    )
+
+
+def guarded_backward(forward: Callable[[], Tensor], model: Module) -> float:
     """Run forward, check the loss, run backward, check the gradients.
 
     forward  makes the loss; called again where a value is bad, to find the first one
@@ -53,28 +78,32 @@ def guarded_backward(forward: Callable[[], Tensor], model: Module, step: int) ->
             if math.isfinite(norm):
                 return norm
     except ValueError as problem:  # a codebook search refuses NaN and inf by itself
-        raise _first_bad(forward, model, step) or problem from None
-    raise _first_bad(forward, model, step) or NonFiniteError(
-        f"step {step}: the loss or the length of its gradients is not finite"
+        raise _first_bad(forward, model) or problem from None
+    raise _first_bad(forward, model) or NonFiniteError(
+        "the loss or the length of its gradients is not finite"
     )
 
 
-def _first_bad(
-    forward: Callable[[], Tensor], model: Module, step: int
-) -> NonFiniteError | None:
+def _first_bad(forward: Callable[[], Tensor], model: Module) -> NonFiniteError | None:
     """Go through the step again, op by op, up to the first value that is not finite."""
     model.zero_grad()
     try:
         with observe(_FirstBad()):
             forward().backward()
     except NonFiniteError as found:
-        return NonFiniteError(
-            f"step {step}: {found} finite, the first bad value of the step; training "
-            "stopped, the last checkpoint is good. A lower --lr may help"
-        )
+        return NonFiniteError(f"{found} finite, the first bad value of the step")
+    except ValueError:  # finite, but too large for the search, which says so
+        return None
     finally:
         model.zero_grad()
     return None
+
+
+def check_state(state: Mapping[str, Array]) -> None:
+    """Raise NonFiniteError, naming the array, where a state holds NaN or infinity."""
+    for name, array in state.items():
+        if not _finite(array):
+            raise NonFiniteError(f"{name} is not finite after the update")
 
 
 def _finite(array: Array) -> bool:

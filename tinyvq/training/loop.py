@@ -17,8 +17,10 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from tinyvq.errors import CheckpointError
+from tinyvq.files import make_folder, remove_leftovers
 from tinyvq.messages import say
 from tinyvq.training import checkpoint
+from tinyvq.training.guard import check_state, finite_values
 from tinyvq.training.metrics_log import MetricsLog
 from tinyvq.training.progress import TrainingProgress
 from tinyvq.training.run import Run
@@ -34,7 +36,7 @@ class Task(Protocol):
     def step(self, step: int) -> dict[str, float]:
         """Do training step `step`, counted from 1; return what it measured.
 
-        Raises NonFiniteError, with nothing changed, where a value is not finite.
+        Raises NonFiniteError where a value is not finite.
         """
 
     def validate(self) -> dict[str, float]:
@@ -56,6 +58,10 @@ class Schedule:
     validate_every: int = 250
     checkpoint_every: int = 250
     picture_every: int = 250
+
+    def due(self, every: int, step: int) -> bool:
+        """Tell whether it is time for what is done so often."""
+        return step % every == 0 or step == self.steps
 
 
 class Stopped(Exception):
@@ -93,32 +99,48 @@ def _train(
     draw: Callable[[int], None],
     asked: list[int],
 ) -> int:
-    start = resume(task, run)
+    for folder in (run.folder, run.samples):
+        make_folder(folder)
+        remove_leftovers(folder)  # of a process that was killed
+    step = start = resume(task, run)
     log = MetricsLog(run.metrics)
     log.truncate_after(start)
     began, images = time.perf_counter(), 0
     with TrainingProgress(schedule.steps, start) as progress:
         for step in range(start + 1, schedule.steps + 1):
-            record: dict[str, float] = {"step": step, **task.step(step)}
-            images += task.batch_size
+            with finite_values(step):
+                record: dict[str, float] = {"step": step, **task.step(step)}
+                images += task.batch_size
 
-            last = step == schedule.steps or bool(asked)
-            if step % schedule.validate_every == 0 or step == schedule.steps:
-                record |= task.validate()
-            if step % schedule.log_every == 0 or step == schedule.steps:
-                now = time.perf_counter()
-                record["images_per_second"] = images / (now - began)
-                began, images = now, 0
-                log.append(record)
-                progress.show(step, record)
-            if step % schedule.picture_every == 0 or step == schedule.steps:
-                draw(step)
-            if step % schedule.checkpoint_every == 0 or last:
-                log.sync()
-                checkpoint.save(run.checkpoints, step, task.state(), {"kind": run.kind})
-            if asked:
-                raise Stopped(step, asked[0])
+                look = schedule.due(schedule.validate_every, step)
+                picture = schedule.due(schedule.picture_every, step)
+                if look or picture:
+                    check_state(task.state())
+                if look:
+                    record |= task.validate()
+                if look or schedule.due(schedule.log_every, step):
+                    now = time.perf_counter()
+                    record["images_per_second"] = images / (now - began)
+                    began, images = now, 0
+                    log.append(record)
+                    progress.show(step, record)
+                if picture:
+                    draw(step)
+                stop = bool(asked)  # read once: a signal may come at any moment
+                if stop or schedule.due(schedule.checkpoint_every, step):
+                    _save(task, run, log, step)
+            if stop:
+                break
+    if asked:
+        raise Stopped(step, asked[0])
     return max(0, schedule.steps - start)
+
+
+def _save(task: Task, run: Run, log: MetricsLog, step: int) -> None:
+    state = task.state()
+    check_state(state)
+    log.sync()
+    checkpoint.save(run.checkpoints, step, state, {"kind": run.kind})
 
 
 def resume(task: Task, run: Run) -> int:

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tinyvq import files
 from tinyvq.errors import FileError, RunError
 
 SCHEMA = 1
+CONFIG = "config.json"
+T = TypeVar("T")
 _CONFIG_LIMIT = 16 * 2**20  # bytes
 
 
@@ -58,12 +60,19 @@ class Run:
 
         The operating system lets the lock go with the process, however that ends.
         """
-        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise RunError(f"cannot open {self.folder}: {error.strerror}") from error
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(f"another process trains in {self.folder}") from None
+            except OSError as error:  # a network disk without locks, say
+                raise RunError(
+                    f"cannot lock {self.folder}: {error.strerror}"
+                ) from error
             yield
         finally:
             os.close(fd)
@@ -72,32 +81,50 @@ class Run:
 def create(
     folder: Path, kind: str, options: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> Run:
-    """Make a new run folder; RunError where one stands there already."""
-    config = folder / "config.json"
-    if config.exists():
-        raise RunError(
-            f"{folder} holds a run already; add --resume to go on with it, "
-            "or choose another --out"
-        )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is not an empty folder; choose another --out")
-    files.make_folder(folder / "samples")
-    files.make_folder(folder / "checkpoints")
-    content = {
-        "schema": SCHEMA,
-        "kind": kind,
-        "options": dict(options),
-        "facts": dict(facts),
-        "versions": versions(),
-    }
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    files.write_atomically(config, text.encode())
+    """Make a new run folder; RunError where one stands there already.
+
+    What a kill left of an attempt to make it is no obstacle.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is not a folder; choose another --out")
+    files.make_folder(folder)
+    run = Run(folder, kind, dict(options), dict(facts))
+    with run.locked():
+        _check_unused(run)
+        files.remove_leftovers(folder, CONFIG)
+        files.make_folder(run.samples)
+        files.make_folder(run.checkpoints)
+        content = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "options": run.options,
+            "facts": run.facts,
+            "versions": versions(),
+        }
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        files.write_atomically(folder / CONFIG, text.encode())
     return open_run(folder)
+
+
+def _check_unused(run: Run) -> None:
+    """Raise RunError unless the folder is empty, but for what `create` makes first."""
+    for name in files.names_in(run.folder):
+        path = run.folder / name
+        if name == CONFIG:
+            raise RunError(
+                f"{run.folder} holds a run already; add --resume to go on with it, "
+                "or choose another --out"
+            )
+        made = path in (run.samples, run.checkpoints) and path.is_dir()
+        if made and not files.names_in(path):
+            continue
+        if not files.is_leftover(name, CONFIG):
+            raise RunError(f"{run.folder} is not an empty folder; choose another --out")
 
 
 def open_run(folder: Path) -> Run:
     """Open a run folder; RunError where it is not one."""
-    config = folder / "config.json"
+    config = folder / CONFIG
     if not config.is_file():
         raise RunError(f"{folder} is not a run folder: it has no config.json")
     try:
@@ -115,6 +142,26 @@ def open_run(folder: Path) -> Run:
     except (ValueError, RecursionError, FileError) as error:
         raise RunError(f"{config} cannot be read: {error}") from error
     raise RunError(f"{config} is not the configuration of a run")
+
+
+def typed(options: Mapping[str, Any], kind: type[T]) -> T:
+    """Make the dataclass of options that were saved; TypeError where they do not fit.
+
+    JSON has no types of ours, and a file may be damaged or edited.
+    """
+    for name, hint in get_type_hints(kind).items():
+        if name in options and not _is(options[name], hint):
+            raise TypeError(f"{name} cannot be {options[name]!r}")
+    return kind(**options)
+
+
+def _is(value: object, hint: Any) -> bool:
+    choices = get_args(hint)
+    if get_origin(hint) is Literal:
+        return any(type(value) is type(c) and value == c for c in choices)
+    if choices:  # a union
+        return any(_is(value, choice) for choice in choices)
+    return type(value) is hint or (hint is float and type(value) is int)
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from tinyvq import data
 from tinyvq.data import ImageData, batch_indices, to_unit
-from tinyvq.errors import ConfigError, RunError
+from tinyvq.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ModuleError,
+    RunError,
+)
 from tinyvq.messages import say
 from tinyvq.models import VQVAE, QuantizerName
 from tinyvq.optim import Adam, warmup_cosine
@@ -21,7 +27,7 @@ from tinyvq.training import checkpoint
 from tinyvq.training.evaluation import evaluate
 from tinyvq.training.guard import guarded_backward
 from tinyvq.training.loop import Schedule
-from tinyvq.training.run import Run, open_run
+from tinyvq.training.run import CONFIG, Run, open_run, typed
 
 VALIDATION_IMAGES = 1000  # of the split, at most: a glance, not the verdict
 COLLAPSED = 0.1  # a share of codes in use below this is told to the user
@@ -106,7 +112,11 @@ class VQVAEOptions:
                 raise ConfigError(f"{option(name)} must be at least 1, got {value}")
         if self.warmup < 0:
             raise ConfigError(f"--warmup must be at least 0, got {self.warmup}")
-        if not 0 < self.lr < math.inf:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{option(field.name)} must be finite, got {value}")
+        if self.lr <= 0:
             raise ConfigError(f"--lr must be above 0, got {self.lr}")
 
     def schedule(self) -> Schedule:
@@ -138,12 +148,20 @@ def load_images(options: VQVAEOptions) -> ImageData:
 def facts_of(images: ImageData) -> dict[str, Any]:
     """Find out what the run needs to know of its data, for config.json."""
     train = images.split("train").images
+    variance = float(np.var(train / 255.0))
+    if variance == 0:
+        raise DataError(f"{images.source}: all training pixels are alike")
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("train", "val"):  # a run reads no others
+        pixels = images.split(name).images
+        digest.update(f"{name} {pixels.shape} ".encode())
+        digest.update(pixels.tobytes())
     return {
         "data_source": images.source,
-        "data_digest": hashlib.blake2b(train.tobytes(), digest_size=16).hexdigest(),
+        "data_digest": digest.hexdigest(),
         "image_shape": list(images.image_shape),
         "images": {name: len(split.images) for name, split in images.splits.items()},
-        "pixel_variance": float(np.var(train / 255.0)),
+        "pixel_variance": variance,
     }
 
 
@@ -192,7 +210,7 @@ class VQVAETask:
             self.output = model(x)
             return self.output.loss
 
-        norm = guarded_backward(forward, model, step)
+        norm = guarded_backward(forward, model)
         self.optimizer.step()
         output = self.output
         update = model.quantizer.update(output.stats)
@@ -255,16 +273,35 @@ def part(
     }
 
 
-def load_model(folder: Path) -> tuple[VQVAE, VQVAEOptions, Run]:
-    """Load the newest model of a run folder, in evaluation mode."""
+def open_vqvae(folder: Path) -> tuple[VQVAEOptions, Run]:
+    """Open the run folder of a VQ-VAE; RunError where it is something else."""
     run = open_run(folder)
     if run.kind != "vqvae":
         raise RunError(f"{folder} holds a {run.kind} run, a vqvae run is needed")
+    match run.facts:
+        case {
+            "data_digest": str(),
+            "image_shape": [int(), int(), int()],
+            "pixel_variance": float(variance),
+        } if 0 < variance < math.inf:
+            pass
+        case _:
+            raise RunError(f"{folder}/{CONFIG} has damaged facts: {run.facts}")
     try:
-        options = VQVAEOptions(**run.options)
-        model = build(options, run.facts)
-    except (TypeError, KeyError) as problem:
-        raise RunError(f"{folder}/config.json does not fit: {problem}") from problem
+        return typed(run.options, VQVAEOptions), run
+    except (TypeError, ConfigError) as problem:
+        raise RunError(f"{folder}/{CONFIG} does not fit: {problem}") from problem
+
+
+def load_model(folder: Path) -> tuple[VQVAE, VQVAEOptions, Run]:
+    """Load the newest model of a run folder, in evaluation mode."""
+    options, run = open_vqvae(folder)
+    model = build(options, run.facts)
     saved = checkpoint.load_latest(run.checkpoints)
-    model.load_state_dict(part(saved.arrays, "model."))
+    for name, reason in saved.rejected:
+        say(f"passing over checkpoint {name}: {reason}")
+    try:
+        model.load_state_dict(part(saved.arrays, "model."))
+    except ModuleError as problem:
+        raise CheckpointError(f"{saved.path} does not fit: {problem}") from problem
     return model.eval(), options, run

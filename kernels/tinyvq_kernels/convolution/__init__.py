@@ -11,8 +11,9 @@ conv_transpose2d and its gradients as well. float32 or float64; each call is
 2·N·P·Q·R·S·C·K flops. There is no im2col: extra memory is one padded image a thread and
 the packed weights (the weight gradient: up to 8 partial sums of its result).
 
-Each result is one chain of fused multiply-adds in a fixed order (weight gradient: up to
-8 chains, added in order), so no result depends on the number of threads.
+Each result is a sum of short chains of fused multiply-adds in a fixed order (weight
+gradient: a chain an image, added within up to 8 groups of images), so no result depends
+on the number of threads.
 """
 
 from tinyvq_kernels._door import check_floats, check_rank, check_shape

@@ -19,15 +19,16 @@ import numpy as np
 
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._simd import broadcast, fma, load
+from tinyvq_kernels._simd import broadcast, fma, load, splat
 from tinyvq_kernels._tile import (
+    Tile,
     multiply_tile,
     pack_columns,
     store_rows,
     store_tile,
     tile_width,
 )
-from tinyvq_kernels._types import Array, Flat, Ints, Vec
+from tinyvq_kernels._types import Array, Flat, Ints
 
 
 class Window(NamedTuple):
@@ -368,15 +369,10 @@ def _weight_sums_grouped(
                         window,
                         read_w * c,
                         c,
-                        partial,
-                        to,
                     )
-                    if l + 6 <= run:
-                        store_tile(sums, partial, to)
-                    else:
-                        store_tile(sums, spare, 0)
-                        for i in range((run - l) * tile):
-                            partial[to + i] = spare[i]
+                    store_tile(sums, spare, 0)
+                    for i in range(min(6, run - l) * tile):
+                        partial[to + i] += spare[i]
 
 
 def _pixel_tile(
@@ -388,10 +384,8 @@ def _pixel_tile(
     window: Window,
     row_stride: int,
     c: int,
-    start: Flat,
-    s: int,
-) -> tuple[Vec, ...]:
-    """Return start + Σ_pixels a[pixel + first + i] · w[pixel, j]: 6 rows × 2 vectors.
+) -> Tile:
+    """Return Σ_pixels a[pixel + first + i] · w[pixel, j]: 6 rows × 2 vectors.
 
     Rows beyond `rows` repeat the last one.
     """
@@ -402,18 +396,9 @@ def _pixel_tile(
     i4 = min(4, rows - 1)
     i5 = min(5, rows - 1)
     tile = 2 * lanes
-    a00 = load(start, s)
-    a01 = load(start, s + lanes)
-    a10 = load(start, s + i1 * tile)
-    a11 = load(start, s + i1 * tile + lanes)
-    a20 = load(start, s + i2 * tile)
-    a21 = load(start, s + i2 * tile + lanes)
-    a30 = load(start, s + i3 * tile)
-    a31 = load(start, s + i3 * tile + lanes)
-    a40 = load(start, s + i4 * tile)
-    a41 = load(start, s + i4 * tile + lanes)
-    a50 = load(start, s + i5 * tile)
-    a51 = load(start, s + i5 * tile + lanes)
+    nothing = splat(a.dtype.type(0))
+    a00 = a01 = a10 = a11 = a20 = a21 = nothing
+    a30 = a31 = a40 = a41 = a50 = a51 = nothing
     for u in range(window.grid_h):
         pixel = first + u * window.step * row_stride
         for _ in range(window.grid_w):

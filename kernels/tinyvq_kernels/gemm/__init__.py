@@ -3,9 +3,9 @@
     matmul  a (...,I,L), b (...,L,J)  -> (...,I,J)      leading axes equal, or b (L,J)
 
 float32 or float64; 2·I·L·J flops a product; extra memory is a packed copy of b. Any
-strides: pass `a.swapaxes(-1, -2)` for a transpose. Each result is one chain of fused
-multiply-adds over l = 0 .. L-1, so it depends neither on the number of threads nor on
-where its row stands in the batch.
+strides: pass `a.swapaxes(-1, -2)` for a transpose. Each result is a sum of chains of
+fused multiply-adds over 64 l each, in order, so it depends neither on the number of
+threads nor on where its row stands in the batch.
 """
 
 from tinyvq_kernels._door import check_floats

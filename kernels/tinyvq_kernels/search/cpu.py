@@ -20,7 +20,7 @@ from tinyvq_kernels._simd import (
     select,
     store,
 )
-from tinyvq_kernels._tile import multiply_tile, pack_columns, store_tile, tile_width
+from tinyvq_kernels._tile import chain_tile, pack_columns, store_tile, tile_width
 from tinyvq_kernels._types import Array, Flat, Ints
 from tinyvq_kernels.search.reference import check_range
 
@@ -63,16 +63,13 @@ def _search_blocks(
         for i in range(rows):
             base[i] = (first + i) * depth
         base[rows:] = base[rows - 1]
-        taps = np.zeros(1, np.int64)
         scores = np.full((rows + 5) * tile, -np.inf, z.dtype)
         panels = np.zeros((rows + 5) * tile, np.int32)
         fresh = np.empty(6 * tile, z.dtype)
         for panel in range(start.size // tile):
             at = panel * depth * tile
             for i in range(0, rows, 6):
-                sums = multiply_tile(
-                    z, base, i, taps, depth, packed, at, start, panel * tile
-                )
+                sums = chain_tile(z, base, i, depth, packed, at, start, panel * tile)
                 store_tile(sums, fresh, 0)
                 keep_best(fresh, panel, scores, panels, i * tile)
         for i in range(rows):

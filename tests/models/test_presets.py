@@ -1,0 +1,186 @@
+"""The presets: their sizes, their shapes, what they take and refuse."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinyvq import Tensor
+from tinyvq.errors import ConfigError
+from tinyvq.models import PRESETS, VQVAE
+from tinyvq.quantizers import SoftQuantizer, VectorQuantizer
+from tinyvq.rng import Stream
+
+SMALL: dict[str, Any] = {
+    "hidden": 8,
+    "residual_hidden": 4,
+    "code_dim": 5,
+    "num_codes": 7,
+}
+
+
+def images(*shape: int) -> Tensor:
+    return Tensor(Stream(0, "images").uniform(shape, -0.5, 0.5, "float32"))
+
+
+def conv_weights(
+    channels: int = 3, h: int = 128, r: int = 32, blocks: int = 2, d: int = 64
+) -> int:
+    """Count the weights and biases of DeepMind's network: taps · in · out + out."""
+
+    def layer(taps: int, inputs: int, outputs: int) -> int:
+        return taps * inputs * outputs + outputs
+
+    residual = blocks * (layer(9, h, r) + layer(1, r, h))
+    encoder = layer(16, channels, h // 2) + layer(16, h // 2, h) + layer(9, h, h)
+    decoder = layer(9, d, h) + layer(16, h, h // 2) + layer(16, h // 2, channels)
+    return encoder + residual + layer(1, h, d) + decoder + residual
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("height", "width"), [(4, 4), (4, 12), (28, 28), (32, 32), (20, 36)]
+)
+def test_conv_takes_any_size_that_divides_by_4(
+    height: int, width: int, channels: int
+) -> None:
+    model = VQVAE.preset("conv", channels=channels, image_size=(height, width), **SMALL)
+    output = model(images(2, height, width, channels))
+    assert output.reconstruction.shape == (2, height, width, channels)
+    assert output.indices.shape == (2, height // 4, width // 4)
+    assert model.encoder(images(1, height, width, channels)).shape[-1] == 5
+
+
+def test_conv_is_deepminds_network() -> None:
+    assert VQVAE.preset("conv").num_parameters() == conv_weights() == 662_723
+    model = VQVAE.preset("conv")
+    assert (model.quantizer.num_codes, model.quantizer.code_dim) == (512, 64)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_conv_has_the_weights_of_its_settings(channels: int, blocks: int) -> None:
+    model = VQVAE.preset("conv", channels=channels, residual_blocks=blocks, **SMALL)
+    weights = conv_weights(channels, h=8, r=4, blocks=blocks, d=5)
+    assert model.num_parameters() == weights
+    for quantizer in ("gradient", "soft"):  # whose codes are parameters, 7 · 5
+        model = VQVAE.preset(
+            "conv",
+            channels=channels,
+            residual_blocks=blocks,
+            quantizer=quantizer,
+            **SMALL,
+        )
+        assert model.num_parameters() == weights + 35
+
+
+def test_dense_has_one_code_an_image() -> None:
+    model = VQVAE.preset("dense")
+    output = model(images(4, 28, 28, 1))
+    assert output.reconstruction.shape == (4, 28, 28, 1)
+    assert output.indices.shape == (4, 1, 1)
+    assert (model.quantizer.num_codes, model.quantizer.code_dim) == (10, 20)
+    # 784 -> 20; 20 -> 7·7·32; two transposed convolutions 32 -> 16 -> 1.
+    encoder = 784 * 20 + 20
+    decoder = 20 * 1568 + 1568 + 16 * 32 * 16 + 16 + 16 * 16 * 1 + 1
+    assert model.num_parameters() == encoder + decoder
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dense_takes_the_size_that_it_is_made_for(channels: int) -> None:
+    model = VQVAE.preset("dense", channels=channels, image_size=(8, 12), hidden=4)
+    output = model(images(3, 8, 12, channels))
+    assert output.reconstruction.shape == (3, 8, 12, channels)
+    assert VQVAE.preset("dense", image_size=None).encode(images(1, 28, 28, 1)).size == 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    ("quantizer", "kind", "settings"),
+    [
+        ("ema", VectorQuantizer, {"decay": 0.5, "restart_below": 0.25}),
+        ("gradient", VectorQuantizer, {"commitment": 0.5, "kmeans_start": False}),
+        ("soft", SoftQuantizer, {"temperature": 0.5, "kl_weight": 0.25}),
+    ],
+)
+def test_each_preset_takes_each_quantizer_and_its_settings(
+    preset: str, quantizer: str, kind: type, settings: dict[str, Any]
+) -> None:
+    model = VQVAE.preset(preset, channels=1, quantizer=quantizer, **settings)
+    assert type(model.quantizer) is kind
+    if kind is VectorQuantizer:
+        assert model.quantizer.learn == quantizer
+    for name, value in settings.items():
+        assert getattr(model.quantizer, name) == value
+    output = model(images(1, 28, 28, 1))
+    output.loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_seed_fixes_all_weights_and_the_codebook(preset: str) -> None:
+    def build(seed: int) -> VQVAE:
+        return VQVAE.preset(preset, seed=seed)
+
+    first, again, other = (build(seed).state_dict() for seed in (4, 4, 5))
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name], err_msg=name)
+        if array.any():
+            assert (array != other[name]).any(), name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_two_layers_have_equal_weights(preset: str) -> None:
+    """Neither one object twice nor the same numbers drawn twice."""
+    model = VQVAE.preset(preset, quantizer="gradient")
+    parameters = model.parameters()
+    assert len({id(p) for p in parameters}) == len(parameters)
+    starts = [float(p.numpy().reshape(-1)[0]) for p in parameters]
+    assert len(set(starts)) == len(starts)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_state_goes_from_one_model_to_another(preset: str) -> None:
+    model, other = (VQVAE.preset(preset, channels=1, seed=seed) for seed in (0, 1))
+    x = images(2, 28, 28, 1)
+    output = model(x)
+    model.quantizer.update(output.stats)
+    other.load_state_dict(model.state_dict())
+    assert other.fingerprint() == model.fingerprint()
+    np.testing.assert_array_equal(
+        other(x).reconstruction, model(x).reconstruction, strict=True
+    )
+
+
+# What is refused.
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="no preset 'cnov'; there is: conv, dense"):
+        VQVAE.preset("cnov")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    ("height", "width"), [(30, 28), (28, 30), (27, 27), (0, 4), (2, 2)]
+)
+def test_a_size_that_does_not_divide_by_4_is_refused(
+    preset: str, height: int, width: int
+) -> None:
+    message = f"images are {height}×{width} pixels, .* sizes that divide by 4"
+    with pytest.raises(ConfigError, match=message):
+        VQVAE.preset(preset, image_size=(height, width))
+
+
+def test_images_that_do_not_divide_by_4_are_refused_when_they_come() -> None:
+    model = VQVAE.preset("conv", channels=1, **SMALL)
+    message = r"the decoder makes \(1, 28, 28, 1\) of images \(1, 30, 30, 1\)"
+    with pytest.raises(ValueError, match=message):
+        model(images(1, 30, 30, 1))
+
+
+def test_settings_of_another_quantizer_are_refused() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'temperature'"):
+        VQVAE.preset("conv", temperature=0.5)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'decay'"):
+        VQVAE.preset("conv", quantizer="soft", decay=0.5)

@@ -1,0 +1,40 @@
+"""What ops check at their doors: dtypes that meet, axes, whole numbers."""
+
+import operator
+from typing import Any
+
+from tinyvq.errors import ConfigError, DTypeError, ShapeError
+from tinyvq.tensor import Tensor
+
+
+def same_dtype(op: str, a: Tensor, b: Tensor) -> None:
+    """Raise DTypeError where two dtypes meet: NumPy would silently make a third."""
+    if a.dtype != b.dtype:
+        raise DTypeError(
+            f"{op}: dtypes differ, {a.dtype} and {b.dtype}; convert one of them"
+        )
+
+
+def axis_of(op: str, x: Tensor, axis: int) -> int:
+    """Count an axis from the front; raise ShapeError where x has none there."""
+    try:
+        return range(x.ndim)[axis]
+    except IndexError:
+        raise ShapeError(f"{op}: there is no axis {axis} in shape {x.shape}") from None
+
+
+def axes_of(op: str, x: Tensor, axis: Any) -> tuple[int, ...] | None:
+    """Count an axis, or several, from the front; None, for all axes, stays None."""
+    if axis is None:
+        return None
+    axes = (axis,) if hasattr(axis, "__index__") else axis
+    return tuple(axis_of(op, x, a) for a in axes)
+
+
+def whole(op: str, **settings: Any) -> list[int]:
+    """Make Python ints of settings; raise ConfigError where one is no whole number."""
+    try:
+        return [operator.index(value) for value in settings.values()]
+    except TypeError:
+        came = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        raise ConfigError(f"{op}: needs whole numbers, got {came}") from None
