@@ -1,7 +1,7 @@
 """Write the tables and plots of benchmarks/README.md from the committed result files.
 
-`python -m benchmarks.report` writes; `--check` exits with 1 where a table is not what it
-would be.
+`python -m benchmarks.report` writes; `--check` exits with 1 where a table is not what
+it would be.
 """
 
 import argparse

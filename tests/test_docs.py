@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
+PATH = re.compile(r"`((?:tinyvq|kernels|tests|benchmarks|docs)/[\w./-]+)`")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -26,5 +27,5 @@ def test_links_and_paths_lead_somewhere(document: Path) -> None:
     text = document.read_text()
     for target in LINK.findall(text):
         assert (document.parent / target).exists(), target
-    for path in re.findall(r"`((?:tinyvq|kernels|tests|benchmarks|docs)/[\w./-]+)`", text):
+    for path in PATH.findall(text):
         assert (ROOT / path).exists(), path

@@ -44,6 +44,13 @@ def problem_and_memory(call: Any, *args: Any) -> tuple[str, int]:
         tracemalloc.stop()
 
 
+def written(path: Path, data: bytes) -> Path:
+    """Write a file. Not over an old one, for which some file systems wait."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    return path
+
+
 def idx(array: Bytes, kind: int = 8) -> bytes:
     sizes = struct.pack(f">{array.ndim}I", *array.shape)
     return bytes([0, 0, kind, array.ndim]) + sizes + array.tobytes()

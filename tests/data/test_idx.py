@@ -6,14 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.data_examples import LABELS, idx, pixels, problem, problem_and_memory
+from data.data_examples import LABELS, idx, pixels, problem, problem_and_memory, written
 
 from tinyvq.data import _arrays, _idx, load, read_idx
-
-
-def written(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    return path
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 5), (3, 5, 4), (3, 5, 4, 3)])
@@ -121,6 +116,12 @@ def test_a_flipped_bit_of_a_gzipped_file_is_refused_or_harmless(tmp_path: Path) 
         else:  # of the file's name, its time, or the system that made it
             np.testing.assert_array_equal(found, array)
     assert refused >= len(whole) - 10  # the header has 10 bytes
+
+
+def test_a_gzipped_file_with_a_wrong_checksum_is_damaged(tmp_path: Path) -> None:
+    whole = gzip.compress(idx(pixels(3, 5, 4)))
+    path = written(tmp_path / "wrong.gz", whole[:-8] + bytes(4) + whole[-4:])
+    assert problem(read_idx, path).startswith(f"{path} is damaged: CRC check failed")
 
 
 @pytest.mark.parametrize("shape", [(0, 28, 28), (5, 0, 28), (0,)], ids=str)

@@ -80,6 +80,25 @@ def test_every_spelling_of_one_array(path: Path, name: str, labels: str) -> None
     assert sorted(found) == list(range(60))
 
 
+def test_one_array_is_split_by_what_each_image_is(path: Path) -> None:
+    """Equal images stand on one side, and others that come or go move none."""
+
+    def sides(images: np.ndarray[Any, Any]) -> dict[bytes, set[str]]:
+        found: dict[bytes, set[str]] = {}
+        for name, split in load(save(path, images=images)).splits.items():
+            for image in split.images:
+                found.setdefault(image.tobytes(), set()).add(name)
+        return found
+
+    images = pixels(60, 4, 4)
+    expected = sides(images)
+    assert {len(names) for names in expected.values()} == {1}
+    assert set.union(*expected.values()) == {"train", "val", "test"}
+    assert sides(np.concatenate([images[::-1], images])) == expected
+    more = sides(np.concatenate([pixels(20, 4, 4, seed=1), images]))
+    assert {image: more[image] for image in expected} == expected
+
+
 def test_labels_may_be_missing(path: Path) -> None:
     data = load(save(path, train=pixels(30, 4, 4), test=pixels(3, 4, 4)))
     assert all(split.labels is None for split in data.splits.values())
@@ -154,6 +173,13 @@ def test_16_bits_are_scaled_to_8(path: Path, order: str) -> None:
 def test_floats_from_0_to_1_are_scaled_to_bytes(path: Path, dtype: str) -> None:
     every = np.arange(256).reshape(1, 16, 16)
     source = save(path, images=(every / 255).astype(dtype))
+    np.testing.assert_array_equal(images_of(load(source))[..., 0], every)
+
+
+@pytest.mark.parametrize("off", [-0.4, 0.4])
+def test_floats_go_to_the_nearest_byte(path: Path, off: float) -> None:
+    every = np.arange(1, 255).reshape(1, 2, 127)
+    source = save(path, images=(every + off) / 255)
     np.testing.assert_array_equal(images_of(load(source))[..., 0], every)
 
 

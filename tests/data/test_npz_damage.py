@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.data_examples import npy, pixels, problem, problem_and_memory, zipped
+from data.data_examples import npy, pixels, problem, problem_and_memory, written, zipped
 
 from tinyvq.data import _npz, read_npz
 
@@ -172,7 +172,7 @@ def test_a_file_cut_at_any_length_is_refused(path: Path, save) -> None:
     save(path, images=pixels(2, 3, 4), labels=np.arange(2))
     whole = path.read_bytes()
     for length in range(len(whole)):
-        path.write_bytes(whole[:length])
+        written(path, whole[:length])
         assert problem(read_npz, path).startswith(f"{path} ")
 
 
@@ -187,7 +187,7 @@ def test_a_flipped_bit_of_the_values_is_refused(path: Path, method: int) -> None
     for at in range(end - 64, end):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << at % 8
-        path.write_bytes(damaged)
+        written(path, damaged)
         assert "damaged" in problem(read_npz, path)
 
 

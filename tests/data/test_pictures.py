@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.data_examples import chunk, encoded, pixels, png, problem
+from data.data_examples import chunk, encoded, pixels, png, problem, written
 from PIL import Image
 
 from tinyvq.data import _folder, read_picture
@@ -33,6 +33,7 @@ def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def assert_within_1(found: np.ndarray, exact: np.ndarray) -> None:
     """Bytes composed in integers by rounding twice at most: less than 1 off."""
     assert found.dtype == np.uint8
+    assert found.shape == exact.shape
     assert np.abs(found - exact).max() < 1
 
 
@@ -213,7 +214,7 @@ def test_a_picture_cut_short_is_refused(tmp_path: Path, format: str) -> None:
     # A PNG has all its pixels without its last 20 bytes, checksums and an end mark.
     last = len(whole) - 21 if format == "PNG" else len(whole) - 1
     for length in np.linspace(0, last, 100).astype(int):
-        path.write_bytes(whole[:length])
+        written(path, whole[:length])
         message = problem(read_picture, path)
         not_one = f"{path} is not a PNG, JPEG or WebP picture"
         assert message == not_one or message.startswith(f"{path} is damaged: ")

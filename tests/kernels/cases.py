@@ -314,8 +314,8 @@ def code_sums_cases() -> Iterator[KernelCase]:
 def adam_cases() -> Iterator[KernelCase]:
     """Sizes around blocks of 16384; any shape; the first step and a late one.
 
-    terms = 12: with one rounding for each constant, m carries 3 roundings, √v · root + ε
-    carries 6, their quotient 12, and p one more.
+    terms = 12: with one rounding for each constant, m carries 3 roundings, √v · root
+    + ε carries 6, their quotient 12, and p one more.
     """
     shapes = [(0,), (1,), (), (3, 5, 7), (16383,), (16384,), (16385,), (32769,)]
     for shape, step, weight_decay in [

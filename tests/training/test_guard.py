@@ -80,7 +80,9 @@ def test_gradients_whose_length_overflows_stop_the_run() -> None:
 def test_another_error_of_the_forward_stays_what_it_is() -> None:
     model = Weight(1.0, 2.0)
     with pytest.raises(ShapeError, match="mse_loss"):
-        guarded_backward(lambda: ops.mse_loss(model.weight, np.zeros(3)), model)
+        guarded_backward(
+            lambda: ops.mse_loss(model.weight, np.zeros(3, np.float32)), model
+        )
 
 
 def test_a_search_that_refuses_a_finite_value_is_heard() -> None:

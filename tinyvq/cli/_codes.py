@@ -1,6 +1,8 @@
 """Images to codes and back: encode, decode."""
 
 import io
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -124,13 +126,30 @@ def _checked_names(arrays: dict[str, Array], path: Path, count: int) -> list[str
     if "names" not in arrays:
         return [f"{i:05d}.png" for i in range(count)]
     names = [str(name) for name in arrays["names"].reshape(-1)]
-    safe = all(
-        not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
-        for name in names
-    )
-    if len(names) != count or not safe:
+    if len(names) != count or not all(_stays_within(name) for name in names):
         raise DataError(f"{path}: expected {count} names within a folder, under names")
-    return [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+    short = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+    # Where a.jpg and a.png stood in one folder, both keep their whole names.
+    alike = Counter(short)
+    made = [
+        f"{name}.png" if alike[picture] > 1 else picture
+        for name, picture in zip(names, short, strict=True)
+    ]
+    if len(set(made)) < count:
+        raise DataError(f"{path} gives two images one name, under names")
+    return made
+
+
+def _stays_within(name: str) -> bool:
+    """Tell whether a name is that of a file in a folder or below it."""
+    path = PurePosixPath(name)
+    try:
+        possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        possible = False
+    return bool(
+        possible and path.name and not path.is_absolute() and ".." not in path.parts
+    )
 
 
 def write_npz(path: Path, arrays: dict[str, Array]) -> None:

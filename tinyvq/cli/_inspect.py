@@ -102,7 +102,8 @@ def open_model(folder: Path, other: str | None, fit: bool) -> tuple[VQVAE, Image
     ):
         raise ConfigError(
             f"{other} has images {_shape(*found)}, the model in {folder} was trained "
-            f"on {_shape(height, width, channels)}; --fit resizes, crops and recolours"
+            f"on images {_shape(height, width, channels)}; --fit resizes, crops and "
+            "recolours"
         )
     return model, images
 

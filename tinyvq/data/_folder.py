@@ -136,12 +136,9 @@ def _read_all(
     # Here and not in the threads: Python's warnings are global.
     with _without_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         read = pool.map(lambda path: _read(path, image_size), paths)
-        try:
-            for picture in track(read, "reading pictures", len(paths)):
-                pictures.append(picture)
-                _check_size(folder, paths, pictures)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for picture in track(read, "reading pictures", len(paths)):
+            pictures.append(picture)
+            _check_size(folder, paths, pictures)
     return pictures
 
 

@@ -63,7 +63,9 @@ def complete(source: str, splits: dict[str, Split]) -> ImageData:
     """Make ImageData of the splits that are there; a missing val comes out of train."""
     if "train" in splits and "val" not in splits:
         splits["train"], splits["val"] = carve_val(splits["train"])
-    ordered = {name: splits[name] for name in SPLITS if name in splits}
+    ordered: dict[str, Split] = {
+        name: splits[name] for name in SPLITS if name in splits
+    }
     shapes = {name: split.images.shape[1:] for name, split in ordered.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"{source}: images differ in shape between splits: {shapes}")

@@ -1,6 +1,7 @@
 """VQVAE: encoder, quantizer, decoder."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq import ops
-from tinyvq.errors import ShapeError
+from tinyvq.errors import ConfigError, ShapeError
 from tinyvq.nn import Layer, Module
-from tinyvq.quantizers import Quantizer, QuantizerStats
+from tinyvq.quantizers import Quantizer, QuantizerOutput, QuantizerStats
 from tinyvq.tensor import Tensor, no_grad
 
 
@@ -40,6 +41,7 @@ class VQVAE(Module):
     decoder         (N,P,Q,D) -> (N,H,W,C), any module
     pixel_variance  of the training pixels; the reconstruction term is the mean squared
                     error over it, so that the same weights suit any data
+    divides_by      what heights and widths must divide by: 4 for two halvings
 
     The loss is mse(x, reconstruction) / pixel_variance + the quantizer's loss.
     """
@@ -51,11 +53,15 @@ class VQVAE(Module):
         decoder: Layer,
         *,
         pixel_variance: float = 1.0,
+        divides_by: int = 1,
     ) -> None:
+        if not 0 < pixel_variance < math.inf:
+            raise ConfigError(f"pixel_variance must be above 0, got {pixel_variance}")
         self.encoder = encoder
         self.quantizer = quantizer
         self.decoder = decoder
         self.pixel_variance = pixel_variance
+        self.divides_by = divides_by
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "VQVAE":
@@ -66,7 +72,7 @@ class VQVAE(Module):
 
     def __call__(self, x: Tensor) -> VQVAEOutput:
         """Encode, quantize, decode images x (N,H,W,C); values around [-0.5, 0.5]."""
-        quantized = self.quantizer(self.encoder(x))
+        quantized = self._quantize(x)
         reconstruction = self.decoder(quantized.quantized)
         if reconstruction.shape != x.shape:
             raise ShapeError(
@@ -96,7 +102,16 @@ class VQVAE(Module):
     def encode(self, x: Tensor) -> npt.NDArray[np.int64]:
         """Return the code indices (N,P,Q) of images (N,H,W,C)."""
         with no_grad():
-            return self.quantizer(self.encoder(x)).indices
+            return self._quantize(x).indices
+
+    def _quantize(self, x: Tensor) -> QuantizerOutput:
+        by = self.divides_by
+        if by > 1 and (x.ndim != 4 or x.shape[1] % by or x.shape[2] % by):
+            raise ShapeError(
+                f"VQVAE: needs images (N,H,W,C), H and W multiples of {by}, "
+                f"got {x.shape}"
+            )
+        return self.quantizer(self.encoder(x))
 
     def decode(self, indices: npt.NDArray[np.int64]) -> Tensor:
         """Return the images (N,H,W,C) of code indices (N,P,Q)."""

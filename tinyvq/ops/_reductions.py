@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.ops._doors import axes_of
+from tinyvq.ops._doors import axes_of, whole
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 Axes = tuple[int, ...] | None  # counted from the front; None: all
@@ -104,6 +104,7 @@ def var(
     """Variance over an axis, several, or all; correction=1 makes it unbiased."""
     x = as_tensor(x)
     axis = axes_of("var", x, axis)
+    (correction,) = whole("var", correction=correction)
     n = _count(x.shape, axis)
     if n <= correction:
         raise ShapeError(

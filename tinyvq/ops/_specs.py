@@ -73,16 +73,20 @@ def _where_case(draw: Draw) -> Case:
     return Case((condition, draw.array(shape), draw.array(draw.broadcastable(shape))))
 
 
+def _logits(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Logits of probabilities that are mixed, or nearly 0 and 1."""
+    return draw.choice((1.0, 8.0)) * draw.array(shape)
+
+
+def _logits_case(draw: Draw) -> Case:
+    return Case((_logits(draw, draw.shape()),))
+
+
 def _softmax_case(draw: Draw) -> Case:
     shape = list(draw.shape(dims=(1, 4)))
     axis = draw.integer(-len(shape), len(shape) - 1)
     shape[axis] = draw.integer(1, 5)
     return Case((_logits(draw, tuple(shape)),), {"axis": axis})
-
-
-def _logits(draw: Draw, shape: tuple[int, ...]) -> Array:
-    """Logits of probabilities that are mixed, or nearly 0 and 1."""
-    return draw.choice((1.0, 8.0)) * draw.array(shape)
 
 
 ARITHMETIC = (
@@ -176,13 +180,13 @@ ACTIVATIONS = (
     OpSpec(
         "sigmoid", ops.sigmoid, _one(), lambda x: 1 / (1 + np.e**-x), (act.Sigmoid,)
     ),
-    OpSpec("silu", ops.silu, _one(), lambda x: x / (1 + np.e**-x), (act.SiLU,)),
+    OpSpec("silu", ops.silu, _logits_case, lambda x: x / (1 + np.e**-x), (act.SiLU,)),
     OpSpec("tanh", ops.tanh, _one(), lambda x: np.sinh(x) / np.cosh(x), (act.Tanh,)),
     OpSpec(
         "softplus",
         ops.softplus,
-        _one(),
-        lambda x: np.log(1 + np.e**x),
+        _logits_case,
+        lambda x: np.logaddexp(0, x),
         (act.Softplus,),
     ),
     OpSpec(

@@ -35,14 +35,18 @@ class TrainingProgress:
                 TextColumn,
                 TimeRemainingColumn,
             )
+            from rich.table import Column
 
+            console = Console(stderr=True)
+            room = console.width - 90  # which the words and numbers may take
             self._bar = Progress(
                 TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.description}"),
+                *([BarColumn(bar_width=min(room, 20))] if room > 3 else []),
+                # The only one that may wrap: the others stay whole on any terminal.
+                TextColumn("{task.description}", table_column=Column(no_wrap=False)),
                 TimeRemainingColumn(compact=True),
                 TextColumn("left"),
-                console=Console(stderr=True),
+                console=console,
                 speed_estimate_period=120,
             )
             self._bar.start()
@@ -56,14 +60,16 @@ class TrainingProgress:
     def show(self, step: int, record: Mapping[str, float]) -> None:
         """Show a finished step and its measures."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=step, description=_measures(record))
+            measures = " ".join(_measures(record, digits=3))
+            self._bar.update(self._task, completed=step, description=measures)
             return
         now = time.monotonic()
         if now - self._last >= LINE_EVERY or step == self.total:
             self._last = now
             pace = (now - self._began) / max(1, step - self.start)
             left = _clock((self.total - step) * pace)
-            say(f"step {step}/{self.total}  {_measures(record)}  {left} left")
+            measures = "  ".join(_measures(record, digits=4))
+            say(f"step {step}/{self.total}  {measures}  {left} left")
 
 
 def compile_kernels() -> None:
@@ -79,13 +85,17 @@ def compile_kernels() -> None:
     say(f"compiled in {time.monotonic() - began:.0f} s")
 
 
-def _measures(record: Mapping[str, float]) -> str:
+def _measures(record: Mapping[str, float], digits: int) -> list[str]:
     short = {"batch_perplexity": "perplexity", "images_per_second": "images/s"}
-    return "  ".join(
-        f"{short.get(name, name)} {record[name]:.4g}"
+    return [
+        f"{short.get(name, name)} {_number(record[name], digits)}"
         for name in SHOWN
         if name in record
-    )
+    ]
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
 
 
 def _clock(seconds: float) -> str:

@@ -108,13 +108,14 @@ def create(
 
 def _check_unused(run: Run) -> None:
     """Raise RunError unless the folder is empty, but for what `create` makes first."""
-    for name in files.names_in(run.folder):
+    names = files.names_in(run.folder)
+    if CONFIG in names:
+        raise RunError(
+            f"{run.folder} holds a run already; add --resume to go on with it, "
+            "or choose another --out"
+        )
+    for name in names:
         path = run.folder / name
-        if name == CONFIG:
-            raise RunError(
-                f"{run.folder} holds a run already; add --resume to go on with it, "
-                "or choose another --out"
-            )
         made = path in (run.samples, run.checkpoints) and path.is_dir()
         if made and not files.names_in(path):
             continue

@@ -20,7 +20,7 @@ from tinyvq.errors import (
     RunError,
 )
 from tinyvq.messages import say
-from tinyvq.models import VQVAE, QuantizerName
+from tinyvq.models import TUNED, VQVAE, QuantizerName
 from tinyvq.optim import Adam, warmup_cosine
 from tinyvq.tensor import Tensor
 from tinyvq.training import checkpoint
@@ -62,11 +62,11 @@ class VQVAEOptions:
     quantizer: QuantizerName = "ema"
     """ema: codes are running means of their vectors. gradient: codes follow the
     codebook loss. soft: in training a softmax-weighted mixture of codes."""
-    commitment: float = 0.25
+    commitment: float = TUNED["commitment"]
     """Weight of the commitment loss (ema, gradient)."""
-    decay: float = 0.8
+    decay: float = TUNED["decay"]
     """Of the running means of the codes (ema, gradient)."""
-    restart_below: float = 0.5
+    restart_below: float = TUNED["restart_below"]
     """Codes chosen less often than this share of the average are placed anew (ema,
     gradient)."""
     temperature: float = 1.0
@@ -140,16 +140,20 @@ def load_images(options: VQVAEOptions) -> ImageData:
     images = data.load(
         options.data, image_size=options.image_size, channels=options.channels
     )
-    for name in ("train", "val"):
-        images.split(name)  # raises where it is empty
+    images.split("val")  # raises where it is empty
+    available = len(images.split("train"))
+    if options.batch_size > available:
+        raise ConfigError(
+            f"--batch-size {options.batch_size} is more than the {available} training "
+            f"images of {options.data}"
+        )
     return images
 
 
 def facts_of(images: ImageData) -> dict[str, Any]:
     """Find out what the run needs to know of its data, for config.json."""
     train = images.split("train").images
-    variance = float(np.var(train / 255.0))
-    if variance == 0:
+    if train.min() == train.max():
         raise DataError(f"{images.source}: all training pixels are alike")
     digest = hashlib.blake2b(digest_size=16)
     for name in ("train", "val"):  # a run reads no others
@@ -161,7 +165,7 @@ def facts_of(images: ImageData) -> dict[str, Any]:
         "data_digest": digest.hexdigest(),
         "image_shape": list(images.image_shape),
         "images": {name: len(split.images) for name, split in images.splits.items()},
-        "pixel_variance": variance,
+        "pixel_variance": float(np.var(train / 255.0)),
     }
 
 
@@ -246,7 +250,8 @@ class VQVAETask:
         if self.options.quantizer == "soft":
             return "A --kl-weight above 0 draws the assignment towards even use"
         if self.options.restart_below == 0:
-            return "--restart-below 0.5 places codes anew that are hardly chosen"
+            share = TUNED["restart_below"]
+            return f"--restart-below {share} places codes anew that are hardly chosen"
         return "A higher --restart-below or a lower --lr may help"
 
     def state(self) -> dict[str, npt.NDArray[Any]]:

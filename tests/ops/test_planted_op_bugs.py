@@ -1,0 +1,159 @@
+"""The specs are sharp: one line of a shipped op changed, and its spec's checks fail."""
+
+import pytest
+from testing.mutants import planted
+
+from tinyvq.errors import GradientError
+from tinyvq.function import Function
+from tinyvq.ops import _activations as act
+from tinyvq.ops import _arithmetic as ari
+from tinyvq.ops import _convolutions as con
+from tinyvq.ops import _elementwise as ele
+from tinyvq.ops import _losses as los
+from tinyvq.ops import _products as pro
+from tinyvq.ops import _quantization as qua
+from tinyvq.ops import _reductions as red
+from tinyvq.ops import _shapes as sha
+from tinyvq.ops._specs import SPECS
+from tinyvq.testing import OpSpec, verify
+
+SPEC = {spec.name: spec for spec in SPECS}
+
+Bug = tuple[str, type[Function], str, str]
+BUGS: list[Bug] = [
+    # broadcasting, and operands that are taken for one another
+    ("add", ari.Add, "unbroadcast(gy, ctx.shapes[1])", "gy"),
+    (
+        "sub",
+        ari.Sub,
+        "unbroadcast(-gy, ctx.shapes[1])",
+        "unbroadcast(gy, ctx.shapes[1])",
+    ),
+    ("mul", ari.Mul, "unbroadcast(gy * ctx.b", "unbroadcast(gy * ctx.a"),
+    ("div", ari.Div, "(ctx.b * ctx.b)", "ctx.b"),
+    ("neg", ari.Neg, "return (-gy,)", "return (gy,)"),
+    ("power", ari.Pow, "(self.exponent - 1)", "self.exponent"),
+    ("power", ari.Pow, "if self.exponent == 0", "if self.exponent == 1"),
+    ("maximum", ari.Maximum, "ctx.a > ctx.b", "ctx.a < ctx.b"),
+    ("maximum", ari.Maximum, "unbroadcast(gy * (1 - share), ctx.b.shape)", "gy"),
+    ("where", ari.Where, "np.where(ctx.condition, zero, gy)", "gy"),
+    # the derivative of a curve
+    ("exp", ele.Exp, "gy * ctx.y", "gy * ctx.y * ctx.y"),
+    ("log", ele.Log, "gy / ctx.x", "gy * ctx.x"),
+    ("sqrt", ele.Sqrt, "(2 * ctx.y)", "ctx.y"),
+    ("absolute", ele.Abs, "gy * np.sign(ctx.x)", "gy"),
+    ("clip", ele.Clip, "ctx.x <= self.high", "ctx.x <= 2 * self.high"),
+    ("relu", act.ReLU, "ctx.y > 0", "ctx.y >= 0"),
+    ("leaky_relu", act.LeakyReLU, "gy * self.slope", "gy * 0.01"),
+    ("sigmoid", act.Sigmoid, "(1 - ctx.y)", "(1 + ctx.y)"),
+    ("silu", act.SiLU, "(1 + ctx.x * (1 - s))", "(1 + ctx.x * s)"),
+    ("tanh", act.Tanh, "1 - ctx.y * ctx.y", "1 - ctx.y"),
+    ("softplus", act.Softplus, "_sigmoid(ctx.x)", "_sigmoid(-ctx.x)"),
+    ("softplus", act.Softplus, "np.log1p(", "np.log(1 + "),
+    ("softmax", act.Softmax, "(gy - inner)", "gy"),
+    ("softmax", act.Softmax, "largest, axis=self.axis)", "largest * 0, self.axis)"),
+    # axes and counts
+    ("sum", red.Sum, "to(gy, ctx.shape)", "to((2 - self.keepdims) * gy, ctx.shape)"),
+    ("mean", red.Mean, "gy / n", "gy"),
+    ("mean", red.Mean, "n = _count(ctx.shape, self.axis)", "n = ctx.shape[-1]"),
+    ("var", red.Var, "(2 / n)", "(2 / (n + self.correction))"),
+    ("var", red.Var, "* ctx.centred,)", "* (ctx.centred + 0.1),)"),
+    ("max", red.Max, "* share.astype(gy.dtype)", "* 1"),
+    # values that move
+    ("reshape", sha.Reshape, "gy.reshape(ctx.shape)", "gy.T.reshape(ctx.shape)"),
+    ("transpose", sha.Transpose, "np.argsort(self.axes)", "self.axes"),
+    (
+        "getitem",
+        sha.Slice,
+        "gx[self.key] = gy",
+        "gx[self.key] = gy[::-1] if gy.ndim else 1",
+    ),
+    ("concatenate", sha.Concatenate, "return tuple(p if n", "return tuple(2 * p if n"),
+    ("pad", sha.Pad, "slice(before, before + n)", "slice(0, n)"),
+    ("upsample_nearest", sha.UpsampleNearest, "sum(axis=(2, 4))", "mean(axis=(2, 4))"),
+    ("upsample_nearest", sha.UpsampleNearest, "w // s, s, c)", "s, w // s, c)"),
+    ("avg_pool2d", sha.AvgPool2d, "gx[window] += share", "gx[window] = share"),
+    (
+        "avg_pool2d",
+        sha.AvgPool2d,
+        "share = gy / self.size**2",
+        "share = gy / self.size",
+    ),
+    ("avg_pool2d", sha.AvgPool2d, "(n - 1) * self.stride + 1, self.stride", "n, 1"),
+    # products
+    (
+        "matmul",
+        pro.MatMul,
+        "b.swapaxes(-1, -2)",
+        "b.reshape(*b.shape[:-2], -1, len(b))",
+    ),
+    ("matmul", pro.MatMul, "if b.ndim == 2:", "if b.ndim == 0:"),
+    ("linear", pro.Linear, "gb = rows.sum(axis=0)", "gb = rows.mean(axis=0)"),
+    ("linear", pro.Linear, "as_rows(x).T, rows", "as_rows(x).T, 2 * rows"),
+    (
+        "conv2d",
+        con.Conv2d,
+        "gx = conv2d_input_grad(gy, w,",
+        "gx = conv2d_input_grad(gy, w[::-1],",
+    ),
+    ("conv2d", con.Conv2d, "gb = _bias_grad(gy)", "gb = _bias_grad(gy[:, 1:])"),
+    (
+        "conv2d",
+        con.Conv2d,
+        "conv2d_weight_grad(x, gy,",
+        "conv2d_weight_grad(x, gy * 2,",
+    ),
+    (
+        "conv_transpose2d",
+        con.ConvTranspose2d,
+        "gy = conv2d_kernel(gx, w,",
+        "gy = conv2d_kernel(gx, w[:, ::-1],",
+    ),
+    (
+        "conv_transpose2d",
+        con.ConvTranspose2d,
+        "conv2d_weight_grad(gx, y,",
+        "conv2d_weight_grad(gx, y * (self.stride != 2),",
+    ),
+    # losses, and the decisions of a quantizer
+    ("mse_loss", los.MSELoss, "2 / ctx.difference.size", "1 / ctx.difference.size"),
+    ("mse_loss", los.MSELoss, "-gx if ctx.needs[1]", "gx if ctx.needs[1]"),
+    ("l1_loss", los.L1Loss, "gy / ctx.sign.size", "gy / len(ctx.sign.ravel()[1:])"),
+    (
+        "huber_loss",
+        los.HuberLoss,
+        "np.clip(r, -self.delta, self.delta)",
+        "np.clip(r, -1, 1)",
+    ),
+    ("embedding", qua.Embedding, "code_sums(rows,", "code_sums(rows * (rows > 0),"),
+    ("straight_through", qua.StraightThrough, "return gy, None", "return 0 * gy, None"),
+    ("straight_through", qua.StraightThrough, "codes.copy()", "z.copy()"),
+    (
+        "vq_loss",
+        qua.VQLoss,
+        "gz = (self.commitment_weight * scale)",
+        "gz = (self.codebook_weight * scale)",
+    ),
+    ("vq_loss", qua.VQLoss, "(-self.codebook_weight * scale)", "(-1 * scale)"),
+    ("uniform_kl", qua.UniformKL, "* ctx.centred", "* (ctx.centred + ctx.p)"),
+    ("uniform_kl", qua.UniformKL, "np.log1p(np.expm1(x)", "np.log(np.exp(x)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "old", "new"), BUGS, ids=[f"{b[0]}: {b[3]}" for b in BUGS]
+)
+def test_a_planted_bug_is_rejected(
+    name: str, function: type[Function], old: str, new: str
+) -> None:
+    with planted(function, old, new), pytest.raises(GradientError):
+        verify_many(SPEC[name])
+
+
+def verify_many(spec: OpSpec) -> None:
+    for seed in range(100):
+        verify(spec, spec.case(seed), seed)
+
+
+def test_every_op_has_a_planted_bug() -> None:
+    assert {name for name, *_ in BUGS} == SPEC.keys()
