@@ -1,5 +1,6 @@
 """What a graph keeps, for how long, and what may change meanwhile."""
 
+import gc
 import subprocess
 import sys
 import weakref
@@ -65,6 +66,19 @@ def test_grad_releases_only_what_it_walked() -> None:
     assert right.node is not None
     assert left.node.context.saved is None  # type: ignore[union-attr]
     assert right.node.context.saved is not None  # type: ignore[union-attr]
+
+
+def test_a_graph_that_is_dropped_is_freed_at_once() -> None:
+    kept = Kept()
+    x = leaf(1.0)
+    y = plus(kept.double(kept.double(x, lambda ctx: None), lambda ctx: None), x)
+    gc.disable()  # so that a cycle of references would keep the arrays
+    try:
+        assert kept.alive == [True, True]
+        del y
+        assert kept.alive == [False, False]
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_saved_where_no_gradient_is_needed() -> None:

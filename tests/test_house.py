@@ -21,8 +21,6 @@ SOURCES = [*ROOT.glob("tinyvq/**/*.py"), *ROOT.glob("kernels/tinyvq_kernels/**/*
 BESIDE = {
     ("training", "metrics"): "validation is measured while training",
     ("ops/_specs", "testing"): "what an op is, said once for all its tests",
-    ("function", "errors"): "what it raises",
-    ("files", "errors"): "what it raises",
 }
 # The package itself: it re-exports what stands in it, and is asked for its version.
 TOP = {"__init__", "__main__"}

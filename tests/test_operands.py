@@ -39,6 +39,7 @@ def test_a_number_takes_the_dtype_of_the_tensor(number: Any, dtype: str) -> None
 
 def test_an_array_can_stand_on_either_side() -> None:
     x, a = Tensor(X, requires_grad=True), np.array([3.0, 5.0])
+    b = np.array([[0.0, 1.0], [2.0, 3.0]])
     for y, wanted in (
         (a + x, a + X),
         (a - x, a - X),
@@ -46,8 +47,8 @@ def test_an_array_can_stand_on_either_side() -> None:
         (a / x, a / X),
         (x * a, X * a),
         (np.float64(3.0) * x, 3 * X),
-        (X @ x, X @ X),
-        (x @ X, X @ X),
+        (b @ x, b @ X),
+        (x @ b, X @ b),
     ):
         assert isinstance(y, Tensor)
         assert y.requires_grad

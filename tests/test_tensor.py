@@ -9,6 +9,7 @@ from engine_examples import Returns, leaf, plus, scale, times, values_of
 
 from tinyvq import nn, ops
 from tinyvq.errors import DTypeError, GraphError, ShapeError
+from tinyvq.function import Context, Function
 from tinyvq.tensor import Tensor, apply, grad, no_grad
 
 
@@ -140,6 +141,15 @@ def test_a_frozen_leaf_gets_none_from_what_is_computed_later() -> None:
     assert values_of(x.grad) == [5.0 + 5.0]
     assert w.grad is None
     assert not times(w, w).requires_grad
+
+
+def test_an_op_that_results_in_integers_records_nothing() -> None:
+    class Rank(Function):
+        def forward(self, ctx: Context, x: Any) -> Any:
+            return np.argsort(x)
+
+    y = apply(Rank(), leaf(3.0, 1.0))
+    assert (y.dtype, y.requires_grad, y.node) == (np.int64, False, None)
 
 
 def test_a_leaf_that_is_gone_is_no_obstacle() -> None:

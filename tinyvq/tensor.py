@@ -300,7 +300,7 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     for tensor in present:
         if _owner(tensor.array) is owner:
             output.version = tensor.version  # a view: its changes are the input's
-    if tracked:
+    if tracked and array.dtype.kind == "f":  # integers have no gradient
         output.requires_grad = True
         node = output._node = Node(function, context, nodes, array)
         for name, value in (context.saved or {}).items():

@@ -130,7 +130,8 @@ EXACT: dict[str, tuple[Any, ...]] = {
     "max, with ties": (
         lambda x: ops.max(x, axis=(0, 2)),
         lambda x: x.amax(dim=(0, 2)),
-        whole(2, 3, 4, high=1)[:, :, :2],
+        # One, two and four largest values.
+        np.array([[[0.0, -1], [1, 0], [2, 2]], [[-3.0, -1], [1, 0], [2, 2]]]),
     ),
     "reshape": (
         lambda x: ops.reshape(x, 4, -1),
@@ -304,6 +305,14 @@ def test_where_agrees(condition: tuple[int, ...]) -> None:
         whole(4, 3),
         whole(3),
     )
+
+
+def test_straight_through_gives_codes_no_gradient() -> None:
+    z = Tensor(whole(4, 3), requires_grad=True)
+    codes = Tensor(whole(4, 3, seed=1), requires_grad=True)
+    ops.sum(ops.straight_through(z, codes)).backward()
+    assert z.grad is not None
+    assert codes.grad is None
 
 
 def test_straight_through_agrees_with_the_detach_form() -> None:

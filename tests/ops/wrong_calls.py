@@ -202,6 +202,10 @@ SHAPES: dict[str, list[tuple[Call, str]]] = {
             lambda: ops.conv_transpose2d(t(2, 1, 2, 4), KERNEL, padding=2),
             "y (2, 1, 2, 4) with w (3, 3, 3, 4), padding=2 would make a -1×0 image",
         ),
+        (
+            lambda: ops.conv_transpose2d(t(2, 5, 2, 4), KERNEL, padding=2),
+            "padding=2 would make a 3×0 image",
+        ),
     ],
     **{
         op.__name__: [

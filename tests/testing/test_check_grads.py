@@ -263,7 +263,7 @@ def test_an_error_inside_the_op_says_where() -> None:
 def test_neither_hypothesis_nor_anything_else_is_imported() -> None:
     code = (
         "import sys, tinyvq.testing; "
-        "print({'hypothesis', 'pytest', 'numba', 'torch'} & set(sys.modules))"
+        "print({'hypothesis', 'pytest', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -63,6 +63,7 @@ def environment(threads: int = 1) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),
         "NUMBA_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",  # a process that forks must have one thread
         "PYTHONWARNINGS": "error",
     }
 

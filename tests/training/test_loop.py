@@ -232,11 +232,12 @@ def test_a_kernel_that_refuses_a_value_stops_the_run_with_its_step(run: Run) -> 
     assert checkpoint.load_latest(run.checkpoints).step == 4
 
 
-def test_an_error_of_ours_keeps_its_kind(run: Run) -> None:
+@pytest.mark.parametrize("kind", [FileError, RunError])
+def test_an_error_of_ours_keeps_its_kind(run: Run, kind: type[Exception]) -> None:
     def fail() -> None:
-        raise FileError("no space")
+        raise kind("no space")
 
-    with pytest.raises(FileError, match=r"^no space$"):
+    with pytest.raises(kind, match=r"^no space$"):
         train(ToyTask({"step 5": fail}), run, EVERY_2)
 
 

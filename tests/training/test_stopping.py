@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM stop a run with its checkpoint written."""
 
+import io
 import os
 import signal
 from collections.abc import Callable
@@ -85,6 +86,23 @@ def test_a_signal_in_the_last_step_stops_what_would_follow(run: Run, when: str) 
         train(ToyTask({when: send(signal.SIGINT)}), run, Schedule(9, 9, 9, 9))
     assert stopped.value.step == 9
     assert checkpoint.load_latest(run.checkpoints).step == 9
+
+
+def test_a_signal_in_the_midst_of_a_print_is_not_lost(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a terminal that was paused: Python refuses a print within a print."""
+
+    class Busy(io.StringIO):
+        def write(self, text: str) -> int:
+            raise RuntimeError(
+                "reentrant call inside <_io.BufferedWriter name='<stderr>'>"
+            )
+
+    monkeypatch.setattr("sys.stderr", Busy())
+    with pytest.raises(Stopped):
+        train(ToyTask({"step 4": send(signal.SIGINT)}), run, LONG)
+    assert checkpoint.load_latest(run.checkpoints).step == 4
 
 
 def test_a_second_ctrl_c_interrupts_at_once(run: Run) -> None:

@@ -168,6 +168,36 @@ def test_a_step_measures_what_its_names_say(images: Path) -> None:
     assert record["gradient_norm"] > 0
 
 
+@pytest.mark.parametrize("quantizer", ["ema", "gradient", "soft"])
+def test_steps_are_what_one_would_write_by_hand(images: Path, quantizer: str) -> None:
+    """Forward, backward, Adam, then the codebook; each once, and the same bits."""
+    options = {"quantizer": quantizer, "warmup": 2, "cosine": True, "steps": 5}
+    task, by_hand = task_of(images, **options), task_of(images, **options)
+    model, adam = by_hand.model, by_hand.optimizer
+    train = by_hand.images.split("train").images
+    full = task.options.lr
+    # Half and all of it, then half a cosine over the three steps that are left.
+    rates = [
+        full / 2,
+        full,
+        *[full * (1 + np.cos(np.pi * i / 3)) / 2 for i in (1, 2, 3)],
+    ]
+    for step in range(1, 6):
+        record = task.step(step)
+        assert record["lr"] == pytest.approx(rates[step - 1], rel=1e-12, abs=1e-20)
+        model.zero_grad()
+        output = model(Tensor(to_unit(train[batch_indices(12, 4, step, 0)])))
+        output.loss.backward()
+        adam.lr = record["lr"]
+        adam.step()
+        update = model.quantizer.update(output.stats)
+        for codebook in model.quantizer.trained_codebook():
+            adam.reset_rows(codebook, update.moved)
+        ours, theirs = task.state(), by_hand.state()
+        for name, array in theirs.items():
+            assert ours[name].tobytes() == array.tobytes(), (step, name)
+
+
 def test_the_first_step_starts_the_codebook_where_the_encoder_is(images: Path) -> None:
     task = task_of(images)
     before = task.state()["model.quantizer.codebook"]

@@ -7,6 +7,7 @@ from tinyvq_kernels import matmul as matmul_kernel
 
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._broadcast import add_up
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 
@@ -64,7 +65,7 @@ class Linear(Function):
         if ctx.needs[1]:
             gw = matmul_kernel(as_rows(x).T, rows)  # (C, K)
         if ctx.needs[2]:
-            gb = rows.sum(axis=0)
+            gb = add_up(rows, 0)
         return gx, gw, gb
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._broadcast import add_up
 from tinyvq.ops._doors import axes_of, whole
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
@@ -35,7 +36,7 @@ class Sum(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.save(shape=x.shape)
-        return x.sum(axis=self.axis, keepdims=self.keepdims)
+        return add_up(x, self.axis, self.keepdims)
 
     # Each x counts once: ∂y/∂x = 1.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
@@ -58,7 +59,7 @@ class Mean(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.save(shape=x.shape)
-        return x.mean(axis=self.axis, keepdims=self.keepdims)
+        return add_up(x, self.axis, self.keepdims) / _count(x.shape, self.axis)
 
     # ∂y/∂x = 1 / n.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
@@ -85,10 +86,11 @@ class Var(Function):
     correction: int = 0
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        centred = x - x.mean(axis=self.axis, keepdims=True)
-        total = (centred * centred).sum(axis=self.axis, keepdims=self.keepdims)
+        n = _count(x.shape, self.axis)
+        centred = x - add_up(x, self.axis, keepdims=True) / n
         ctx.save(centred=centred)
-        return total / (_count(x.shape, self.axis) - self.correction)
+        total = add_up(centred * centred, self.axis, self.keepdims)
+        return total / (n - self.correction)
 
     # ∂y/∂x = 2 (x - mean) / (n - correction): the part through the mean cancels, since
     # Σ (x - mean) = 0.

@@ -92,10 +92,6 @@ def _first_bad(forward: Callable[[], Tensor], model: Module) -> NonFiniteError |
             forward().backward()
     except NonFiniteError as found:
         return NonFiniteError(f"{found} finite, the first bad value of the step")
-    except ValueError:  # finite, but too large for the search, which says so
-        return None
-    finally:
-        model.zero_grad()
     return None
 
 

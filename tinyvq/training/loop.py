@@ -9,7 +9,7 @@ step. So a run that is resumed does, bit for bit, what it would have done.
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
@@ -167,7 +167,9 @@ def stop_signals() -> Iterator[list[int]]:
         asked.append(number)
         for caught, handler in before.items():
             signal.signal(caught, handler)
-        say("stopping after this step; once more to stop at once")
+        # A print that is interrupted in its midst refuses another one inside it.
+        with suppress(RuntimeError):
+            say("stopping after this step; once more to stop at once")
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.signal(number, note)

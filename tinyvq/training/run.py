@@ -91,7 +91,6 @@ def create(
     run = Run(folder, kind, dict(options), dict(facts))
     with run.locked():
         _check_unused(run)
-        files.remove_leftovers(folder, CONFIG)
         files.make_folder(run.samples)
         files.make_folder(run.checkpoints)
         content = {

@@ -228,7 +228,7 @@ def test_codes_stand_in_the_order_of_their_use(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("codes", "size", "channels"),
-    [(1, 28, 1), (2, 4, 1), (10, 28, 1), (512, 12, 3), (3000, 4, 1)],
+    [(1, 28, 1), (2, 4, 1), (10, 28, 1), (512, 12, 3)],
 )
 @pytest.mark.parametrize("used", [1, None])
 def test_a_codebook_of_any_size_is_a_png(
