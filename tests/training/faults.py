@@ -274,6 +274,7 @@ def _fork(job: Job) -> Outcome:
 def _run(job: Job) -> tuple[str, list[str], list[str]]:
     audited: list[str] = []
     if job.file_size_limit is not None:
+        sys.dont_write_bytecode = True  # or compiled modules would be cut short, too
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_size_limit, hard))
