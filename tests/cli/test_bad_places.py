@@ -316,7 +316,8 @@ def test_a_full_disk_while_training(
         "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, hard))\n"
         # -B: or compiled modules would be cut short, too.
-        "os.execv(sys.executable, [sys.executable, '-B', '-m', 'tinyvq', *sys.argv[1:]])"
+        "python = [sys.executable, '-B', '-m', 'tinyvq']\n"
+        "os.execv(sys.executable, [*python, *sys.argv[1:]])"
     )
     finished = subprocess.run(
         [sys.executable, "-c", program, *train_words(run, images)],
