@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tinyvq.files import make_folder, write_atomically
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = (
@@ -62,7 +64,5 @@ def commit() -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a result file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    make_folder(path.parent)
+    write_atomically(path, f"{json.dumps(content, indent=1)}\n".encode())
