@@ -14,6 +14,7 @@ from tinyvq_kernels._table import (
 from tinyvq_kernels._warmup import is_warm, warm_up
 from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from tinyvq_kernels.gemm import matmul
+from tinyvq_kernels.normalization import group_norm, group_norm_grad
 from tinyvq_kernels.optimizer import adam
 from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
@@ -26,6 +27,8 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "group_norm",
+    "group_norm_grad",
     "is_warm",
     "kernels",
     "matmul",

@@ -12,6 +12,7 @@ import numpy as np
 from tinyvq_kernels._jit import CACHE_DIR
 from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from tinyvq_kernels.gemm import matmul
+from tinyvq_kernels.normalization import group_norm, group_norm_grad
 from tinyvq_kernels.optimizer import adam
 from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
@@ -25,6 +26,7 @@ def is_warm(dtype: str = "float32") -> bool:
 def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
     """Compile kernel after kernel; yield each name, and how many there are, before."""
     one = np.ones((1, 1, 1, 1), dtype)
+    cube = np.ones((1, 1, 1), dtype)
     row = np.ones((1, 1), dtype)
     index = np.zeros(1, np.int64)
     slots = [np.ones(1, dtype) for _ in range(4)]
@@ -33,6 +35,8 @@ def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
         "conv2d_input_grad": lambda: conv2d_input_grad(one, one, (1, 1)),
         "conv2d_weight_grad": lambda: conv2d_weight_grad(one, one, (1, 1)),
         "matmul": lambda: matmul(row, row),
+        "group_norm": lambda: group_norm(cube, slots[0], slots[1], 1, 1e-6),
+        "group_norm_grad": lambda: group_norm_grad(cube, cube, row, row, slots[0]),
         "nearest_code": lambda: nearest_code(row, row),
         "code_sums": lambda: code_sums(row, index, 1),
         "adam": lambda: adam(*slots, step=1, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8),

@@ -17,11 +17,7 @@ import pytest
 import tinyvq_kernels
 from cases import (
     CASES,
-    Array,
-    Arrays,
     Geometry,
-    KernelCase,
-    cast,
     conv2d_case,
     conv2d_input_grad_case,
     conv2d_weight_grad_case,
@@ -30,6 +26,7 @@ from cases import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_case import Array, Arrays, KernelCase, cast
 from tinyvq_kernels import Kernel, use_kernels
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from tinyvq.function import reachable
+from tinyvq.losses._specs import SPECS as LOSSES
 from tinyvq.ops._specs import SPECS as OPS
 from tinyvq.quantizers._specs import SPECS as QUANTIZERS
 from tinyvq.rng import Stream
@@ -39,7 +40,9 @@ def saved_arrays(output: Tensor) -> list[Array]:
     ]
 
 
-@pytest.mark.parametrize("spec", [*OPS, *QUANTIZERS], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [*OPS, *QUANTIZERS, *LOSSES], ids=lambda spec: spec.name
+)
 def test_gradients_share_memory_with_nothing(spec: OpSpec) -> None:
     for seed in range(20):
         leaves, output = leaves_and_output(spec, seed)
@@ -55,7 +58,9 @@ def test_gradients_share_memory_with_nothing(spec: OpSpec) -> None:
                 assert not np.shares_memory(gradient, other)
 
 
-@pytest.mark.parametrize("spec", [*OPS, *QUANTIZERS], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [*OPS, *QUANTIZERS, *LOSSES], ids=lambda spec: spec.name
+)
 def test_a_retained_graph_gives_the_same_bits_again(spec: OpSpec) -> None:
     leaves, output = leaves_and_output(spec, 0)
     gy = Stream(0, "gy").normal(output.shape)

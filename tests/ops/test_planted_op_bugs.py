@@ -7,9 +7,13 @@ from tinyvq.errors import GradientError
 from tinyvq.function import Function
 from tinyvq.ops import _activations as act
 from tinyvq.ops import _arithmetic as ari
+from tinyvq.ops import _attention as att
 from tinyvq.ops import _convolutions as con
 from tinyvq.ops import _elementwise as ele
+from tinyvq.ops import _likelihoods as lik
 from tinyvq.ops import _losses as los
+from tinyvq.ops import _normalization as nor
+from tinyvq.ops import _pooling as poo
 from tinyvq.ops import _products as pro
 from tinyvq.ops import _quantization as qua
 from tinyvq.ops import _reductions as red
@@ -44,11 +48,11 @@ BUGS: list[Bug] = [
     ("absolute", ele.Abs, "gy * np.sign(ctx.x)", "gy"),
     ("clip", ele.Clip, "ctx.x <= self.high", "ctx.x <= 2 * self.high"),
     ("relu", act.ReLU, "ctx.y > 0", "ctx.y >= 0"),
-    ("leaky_relu", act.LeakyReLU, "gy * self.slope", "gy * 0.01"),
+    ("leaky_relu", act.LeakyReLU, "gy.dtype.type(self.slope)", "gy.dtype.type(0.01)"),
     ("sigmoid", act.Sigmoid, "(1 - ctx.y)", "(1 + ctx.y)"),
-    ("silu", act.SiLU, "(1 + ctx.x * (1 - s))", "(1 + ctx.x * s)"),
+    ("silu", act.SiLU, "gx *= ctx.x", "gx *= s"),
     ("tanh", act.Tanh, "1 - ctx.y * ctx.y", "1 - ctx.y"),
-    ("softplus", act.Softplus, "_sigmoid(ctx.x)", "_sigmoid(-ctx.x)"),
+    ("softplus", act.Softplus, "logistic(ctx.x)", "logistic(-ctx.x)"),
     ("softplus", act.Softplus, "np.log1p(", "np.log(1 + "),
     ("softmax", act.Softmax, "(gy - inner)", "gy"),
     ("softmax", act.Softmax, "largest, axis=self.axis)", "largest * 0, self.axis)"),
@@ -72,14 +76,14 @@ BUGS: list[Bug] = [
     ("pad", sha.Pad, "slice(before, before + n)", "slice(0, n)"),
     ("upsample_nearest", sha.UpsampleNearest, "sum(axis=(2, 4))", "mean(axis=(2, 4))"),
     ("upsample_nearest", sha.UpsampleNearest, "w // s, s, c)", "s, w // s, c)"),
-    ("avg_pool2d", sha.AvgPool2d, "gx[window] += share", "gx[window] = share"),
+    ("avg_pool2d", poo.AvgPool2d, "gx[window] += share", "gx[window] = share"),
     (
         "avg_pool2d",
-        sha.AvgPool2d,
+        poo.AvgPool2d,
         "share = gy / self.size**2",
         "share = gy / self.size",
     ),
-    ("avg_pool2d", sha.AvgPool2d, "(n - 1) * self.stride + 1, self.stride", "n, 1"),
+    ("avg_pool2d", poo.AvgPool2d, "windows=windows", "windows=windows[:1]"),
     # products
     (
         "matmul",
@@ -135,6 +139,34 @@ BUGS: list[Bug] = [
         "gz = (self.codebook_weight * scale)",
     ),
     ("vq_loss", qua.VQLoss, "(-self.codebook_weight * scale)", "(-1 * scale)"),
+    (
+        "rotation_trick",
+        qua.RotationTrick,
+        "2 * z * dot(e, gy)",
+        "2 * e * dot(z, gy)",
+    ),
+    # norms, attention, likelihoods
+    ("group_norm", nor.Normalize, "return gx.reshape", "return gy.reshape"),
+    ("layer_norm", nor.Normalize, "return y.reshape", "return 1.01 * y.reshape"),
+    (
+        "batch_norm",
+        nor.Normalize,
+        "(gy.shape), gw, gb",
+        "(gy.shape), gw, gw",
+    ),
+    ("l2_normalize", nor.L2Normalize, "(gy - y * ", "(gy + y * "),
+    ("attention", att.Attention, "np.arange(s - t, s)", "np.arange(t)"),
+    ("gelu", act.GELU, "3 * u - (2 * _LINEAR) * ctx.x", "3 * u"),
+    ("dropout", ele.Dropout, "gy * ctx.kept / (1 - self.p)", "gy * ctx.kept"),
+    ("log_softmax", lik.LogSoftmax, "gy - np.exp", "gy - 2 * np.exp"),
+    ("cross_entropy", lik.CrossEntropy, "g *= gy / len(g)", "g *= gy"),
+    ("bce_with_logits", lik.BCEWithLogits, "(-gy / x.size)", "(gy / x.size)"),
+    (
+        "max_pool2d",
+        poo.MaxPool2d,
+        "ctx.x[window] == ctx.y",
+        "ctx.x[window] >= -1",
+    ),
     ("uniform_kl", qua.UniformKL, "* ctx.centred", "* (ctx.centred + ctx.p)"),
     ("uniform_kl", qua.UniformKL, "np.log1p(np.expm1(x)", "np.log(np.exp(x)"),
 ]

@@ -1,4 +1,4 @@
-"""Every op and quantizer has its specification, and passes all that follows from it."""
+"""Every op, quantizer and loss has its specification, and passes what it implies."""
 
 import gc
 import importlib
@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyvq
-from tinyvq import ops, quantizers
+from tinyvq import losses, ops, quantizers
 from tinyvq.function import Function, Observer, observe
+from tinyvq.losses import AdversarialLoss
+from tinyvq.losses import _specs as loss_specs
 from tinyvq.nn import Module
 from tinyvq.ops import _specs as op_specs
 from tinyvq.quantizers import _specs as quantizer_specs
@@ -26,7 +28,7 @@ from tinyvq.tensor import Tensor
 from tinyvq.testing import OpSpec, verify
 from tinyvq.testing.strategies import cases
 
-SPECS = (*op_specs.SPECS, *quantizer_specs.SPECS)
+SPECS = (*op_specs.SPECS, *quantizer_specs.SPECS, *loss_specs.SPECS)
 
 
 def by_name(spec: OpSpec) -> str:
@@ -114,26 +116,33 @@ def functions_of_tinyvq() -> set[type[Function]]:
 
 
 def doors() -> dict[str, CodeType]:
-    """The code of every public op, and of every quantizer's call, by name."""
+    """The code of every public op and loss, and of every quantizer's call, by name."""
     found = {name: getattr(ops, name).__code__ for name in ops.__all__}
     for name in quantizers.__all__:
         exported = getattr(quantizers, name)
         if inspect.isclass(exported) and issubclass(exported, Module):
             found[name] = exported.__call__.__code__
+    for name in losses.__all__:
+        exported = getattr(losses, name)
+        call = exported.__call__ if inspect.isclass(exported) else exported
+        if inspect.isfunction(call):  # not what gives plain numbers
+            result = inspect.signature(call).return_annotation
+            if result in (Tensor, AdversarialLoss):
+                found[name] = call.__code__
     return found
 
 
 def not_covered() -> set[str]:
-    """Name every Function and public op or quantizer that no spec's op runs."""
+    """Name every Function and public op, quantizer or loss that no spec's op runs."""
     functions = set().union(*(run(spec)[0] for spec in SPECS))
     code = set().union(*(run(spec)[1] for spec in SPECS))
     missing = {f.__qualname__ for f in functions_of_tinyvq() - functions}
     return missing | {name for name, door in doors().items() if door not in code}
 
 
-def test_every_function_public_op_and_quantizer_is_covered_by_a_spec() -> None:
+def test_every_function_and_public_op_quantizer_and_loss_is_covered_by_a_spec() -> None:
     assert functions_of_tinyvq()
-    assert {"conv2d", "VectorQuantizer"} <= doors().keys()
+    assert {"conv2d", "VectorQuantizer", "LeCAM"} <= doors().keys()
     assert not_covered() == set()
 
 
@@ -142,7 +151,7 @@ def test_a_spec_claims_the_functions_that_really_run(spec: OpSpec) -> None:
     assert run(spec)[0] == set(spec.functions)
 
 
-def test_a_spec_bears_the_name_of_the_op_or_quantizer_that_it_runs() -> None:
+def test_a_spec_bears_the_name_of_what_it_runs() -> None:
     for spec in SPECS:
         assert doors()[spec.name.partition("(")[0]] in run(spec)[1]
 
@@ -177,3 +186,12 @@ def test_a_quantizer_without_a_spec_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(quantizers, "__all__", [*quantizers.__all__, "Rounding"])
     monkeypatch.setattr(quantizers, "Rounding", Rounding, raising=False)
     assert not_covered() == {"Rounding"}
+
+
+def test_a_loss_without_a_spec_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wasserstein(real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean()
+
+    monkeypatch.setattr(losses, "__all__", [*losses.__all__, "wasserstein"])
+    monkeypatch.setattr(losses, "wasserstein", wasserstein, raising=False)
+    assert not_covered() == {"wasserstein"}

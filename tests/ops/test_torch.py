@@ -373,6 +373,9 @@ def test_conv_transpose2d_agrees_at_every_output_padding(
 
 
 def test_every_public_op_is_compared() -> None:
-    names = {name.partition(",")[0].partition(" ")[0] for name in (*EXACT, *CURVES)}
+    from ops.test_torch_networks import NETWORKS
+
+    compared = (*EXACT, *CURVES, *NETWORKS)
+    names = {name.partition(",")[0].partition(" ")[0] for name in compared}
     names |= {"where", "straight_through", "conv2d", "conv_transpose2d"}
     assert names == set(ops.__all__)

@@ -1,8 +1,10 @@
 """Modules and layers."""
 
 from tinyvq.nn._layers import (
+    GELU,
     Conv2d,
     ConvTranspose2d,
+    Dropout,
     Embedding,
     Layer,
     LeakyReLU,
@@ -16,13 +18,24 @@ from tinyvq.nn._layers import (
     Tanh,
 )
 from tinyvq.nn._module import Buffer, Module, Parameter
+from tinyvq.nn._normalization import (
+    BatchNorm2d,
+    GroupNorm,
+    LayerNorm,
+    frozen_statistics,
+)
 
 __all__ = [
+    "GELU",
+    "BatchNorm2d",
     "Buffer",
     "Conv2d",
     "ConvTranspose2d",
+    "Dropout",
     "Embedding",
+    "GroupNorm",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "Module",
@@ -34,4 +47,5 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Tanh",
+    "frozen_statistics",
 ]

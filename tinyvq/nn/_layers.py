@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
+
 from tinyvq import ops
 from tinyvq.errors import ConfigError
-from tinyvq.nn._module import Module, Parameter
+from tinyvq.nn._module import Buffer, Module, Parameter
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
 
@@ -150,6 +152,37 @@ class SiLU(Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         return ops.silu(x)
+
+
+class GELU(Module):
+    """Gaussian error linear unit, tanh form."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return ops.gelu(x)
+
+
+class Dropout(Module):
+    """Drop values with probability p in training; hand them on in evaluation.
+
+    What is dropped is a function of the stream and of how often this layer was called
+    in training, which its state holds: a resumed run drops what it would have. Layers
+    that are given one stream take a number each from it, and drop independently.
+    """
+
+    def __init__(self, p: float = 0.1, *, rng: Stream | None = None) -> None:
+        if not 0 <= p < 1:
+            raise ConfigError(f"Dropout: needs p in [0, 1), got {p}")
+        self.p = p
+        self._seed = int((rng or Stream.fresh()).bits(1)[0])
+        self.calls = Buffer(np.zeros((), np.int64))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        with self.calls.mutate() as calls:
+            calls += 1
+        drawn = Stream(self._seed, "dropout", int(self.calls.item())).uniform(x.shape)
+        return ops.dropout(x, Tensor.wrap(drawn >= self.p), self.p)
 
 
 class Sigmoid(Module):

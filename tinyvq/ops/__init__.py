@@ -5,6 +5,7 @@ Read `_arithmetic.py` first, then `_convolutions.py` and `_quantization.py`.
 
 from tinyvq.ops import _operators
 from tinyvq.ops._activations import (
+    gelu,
     leaky_relu,
     relu,
     sigmoid,
@@ -14,19 +15,28 @@ from tinyvq.ops._activations import (
     tanh,
 )
 from tinyvq.ops._arithmetic import add, div, maximum, mul, neg, power, sub, where
+from tinyvq.ops._attention import attention
 from tinyvq.ops._convolutions import conv2d, conv_transpose2d
-from tinyvq.ops._elementwise import absolute, clip, exp, log, sqrt
+from tinyvq.ops._elementwise import absolute, clip, dropout, exp, log, sqrt
+from tinyvq.ops._likelihoods import bce_with_logits, cross_entropy, log_softmax
 from tinyvq.ops._losses import huber_loss, l1_loss, mse_loss
+from tinyvq.ops._normalization import (
+    batch_norm,
+    group_norm,
+    l2_normalize,
+    layer_norm,
+)
+from tinyvq.ops._pooling import avg_pool2d, max_pool2d
 from tinyvq.ops._products import linear, matmul
 from tinyvq.ops._quantization import (
     embedding,
+    rotation_trick,
     straight_through,
     uniform_kl,
     vq_loss,
 )
 from tinyvq.ops._reductions import max, mean, sum, var
 from tinyvq.ops._shapes import (
-    avg_pool2d,
     concatenate,
     getitem,
     pad,
@@ -40,22 +50,33 @@ _operators.attach()
 __all__ = [
     "absolute",
     "add",
+    "attention",
     "avg_pool2d",
+    "batch_norm",
+    "bce_with_logits",
     "clip",
     "concatenate",
     "conv2d",
     "conv_transpose2d",
+    "cross_entropy",
     "div",
+    "dropout",
     "embedding",
     "exp",
+    "gelu",
     "getitem",
+    "group_norm",
     "huber_loss",
     "l1_loss",
+    "l2_normalize",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log",
+    "log_softmax",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "mse_loss",
@@ -65,6 +86,7 @@ __all__ = [
     "power",
     "relu",
     "reshape",
+    "rotation_trick",
     "sigmoid",
     "silu",
     "softmax",

@@ -1,9 +1,11 @@
-"""Activations: relu, leaky_relu, sigmoid, silu, tanh, softplus, softmax."""
+"""Activations: relu, leaky_relu, sigmoid, silu, gelu, tanh, softplus, softmax."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from tinyvq.errors import ConfigError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._doors import axis_of
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
@@ -36,22 +38,26 @@ class LeakyReLU(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.save(x=x)
-        return np.where(x > 0, x, x * self.slope)
+        return np.maximum(x, x * self.slope)  # slope is 0 .. 1
 
     # ∂y/∂x = 1 where x > 0, else slope.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        return (np.where(ctx.x > 0, gy, gy * self.slope),)
+        return (gy * np.maximum(ctx.x > 0, gy.dtype.type(self.slope)),)
 
 
 def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
-    """Leaky rectified linear unit; the gradient at 0 is taken as the slope."""
+    """Leaky rectified linear unit; the gradient at 0 is taken as the slope, 0 .. 1."""
+    if not 0 <= slope <= 1:
+        raise ConfigError(f"leaky_relu: needs 0 <= slope <= 1, got {slope}")
     return apply(LeakyReLU(float(slope)), as_tensor(x))
 
 
-def _sigmoid(x: Array) -> Array:
-    """Compute 1 / (1 + e⁻ˣ) without overflow: e^-|x| is at most 1."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+def logistic(x: Array) -> Array:
+    """Compute 1 / (1 + e⁻ˣ); where e⁻ˣ overflows, that is 0."""
+    with np.errstate(over="ignore"):
+        y = np.exp(-x)
+    y += 1
+    return 1 / y
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Sigmoid(Function):
     """y = 1 / (1 + e⁻ˣ)."""
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        y = _sigmoid(x)
+        y = logistic(x)
         ctx.save(y=y)
         return y
 
@@ -79,17 +85,71 @@ class SiLU(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.save(x=x)
-        return x * _sigmoid(x)
+        y = logistic(x)
+        y *= x
+        return y
 
     # ∂y/∂x = σ + x σ (1 - σ) = σ (1 + x (1 - σ)).
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        s = _sigmoid(ctx.x)
-        return (gy * s * (1 + ctx.x * (1 - s)),)
+        s = logistic(ctx.x)
+        gx = 1 - s
+        gx *= ctx.x
+        gx += 1
+        gx *= s
+        gx *= gy
+        return (gx,)
 
 
 def silu(x: Operand) -> Tensor:
     """Sigmoid linear unit, also called swish."""
     return apply(SiLU(), as_tensor(x))
+
+
+_LINEAR = 2 * math.sqrt(2 / math.pi)
+_CUBIC = 0.044715 * _LINEAR
+
+
+@dataclass(frozen=True)
+class GELU(Function):
+    """y = x σ(u), u = 2 √(2/π) (x + 0.044715 x³), σ the logistic function.
+
+    Close to x Φ(x), Φ the distribution function of the standard normal; and the same as
+    x/2 (1 + tanh(u/2)), but exact in its small values too.
+    """
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        ctx.save(x=x)
+        y = logistic(self._inner(x))
+        y *= x
+        return y
+
+    @staticmethod
+    def _inner(x: Array) -> Array:
+        u = _CUBIC * x
+        u *= x
+        u += _LINEAR
+        u *= x
+        return u
+
+    # ∂y/∂x = σ + x σ (1 - σ) u' = σ (1 + (1 - σ) x u'), as for SiLU, where u' is 1; and
+    # x u' = 2 √(2/π) (x + 3 · 0.044715 x³) = 3 u - 4 √(2/π) x.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        u = self._inner(ctx.x)
+        s = logistic(u)
+        gx = 1 - s
+        gx *= 3 * u - (2 * _LINEAR) * ctx.x
+        gx += 1
+        gx *= s
+        gx *= gy
+        return (gx,)
+
+
+def gelu(x: Operand) -> Tensor:
+    """Gaussian error linear unit, in the tanh form that GPT-2 uses.
+
+    Source: Hendrycks and Gimpel, arXiv:1606.08415.
+    """
+    return apply(GELU(), as_tensor(x))
 
 
 @dataclass(frozen=True)
@@ -121,7 +181,7 @@ class Softplus(Function):
 
     # ∂y/∂x = eˣ / (1 + eˣ) = σ(x).
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        return (gy * _sigmoid(ctx.x),)
+        return (gy * logistic(ctx.x),)
 
 
 def softplus(x: Operand) -> Tensor:

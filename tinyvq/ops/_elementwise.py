@@ -1,10 +1,10 @@
-"""Functions of one operand, value by value: exp, log, sqrt, abs, clip."""
+"""Functions of one operand, value by value: exp, log, sqrt, abs, clip, dropout."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from tinyvq.errors import ConfigError
+from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
@@ -104,3 +104,34 @@ def clip(x: Operand, low: float, high: float) -> Tensor:
     if not low <= high:
         raise ConfigError(f"clip: needs low <= high, got {low} and {high}")
     return apply(Clip(float(low), float(high)), as_tensor(x))
+
+
+@dataclass(frozen=True)
+class Dropout(Function):
+    """y = x / (1 - p) where kept, else 0."""
+
+    p: float
+
+    def forward(self, ctx: Context, x: Array, kept: Array) -> Array:
+        ctx.save(kept=kept)
+        return x * kept / (1 - self.p)
+
+    # ∂y/∂x = kept / (1 - p).
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        return gy * ctx.kept / (1 - self.p), None
+
+
+def dropout(x: Operand, kept: Operand, p: float) -> Tensor:
+    """Drop values and enlarge the others, so that the mean over draws stays x.
+
+    kept  bool, like x: drawn by the caller, True with probability 1 - p
+    Source: Srivastava et al., "Dropout", 2014.
+    """
+    x, kept = as_tensor(x), as_tensor(kept)
+    if not 0 <= p < 1:
+        raise ConfigError(f"dropout: needs p in [0, 1), got {p}")
+    if kept.dtype.kind != "b":
+        raise DTypeError(f"dropout: kept must be bool, got {kept.dtype}")
+    if kept.shape != x.shape:
+        raise ShapeError(f"dropout: kept must have shape {x.shape}, got {kept.shape}")
+    return apply(Dropout(float(p)), x, kept)

@@ -65,13 +65,61 @@ class StraightThrough(Function):
 
 def straight_through(z: Operand, codes: Operand) -> Tensor:
     """Hand `codes` on and their gradient back to `z`; both of one shape."""
+    return _past_the_codebook("straight_through", StraightThrough(), z, codes)
+
+
+@dataclass(frozen=True)
+class RotationTrick(Function):
+    """y = codes; the gradient goes to z as if y were z, turned and stretched onto it.
+
+    With ẑ and ê the directions of a vector and its code, R the rotation that takes ẑ to
+    ê in the plane of the two and leaves all else in place, y = |e|/|z| · R z. For the
+    gradient, R and |e|/|z| are constants.  Source: Fifty et al., arXiv:2410.06424.
+    """
+
+    def forward(self, ctx: Context, z: Array, codes: Array) -> Array:
+        ctx.save(z=z, codes=codes)
+        return codes.copy()
+
+    # gz = |e|/|z| Rᵀ gy. With r = (ẑ + ê) / |ẑ + ê|, R = I - 2 r rᵀ + 2 ê ẑᵀ (first the
+    # mirror that takes ẑ to -ê, then ẑ's own share set right), so
+    #   Rᵀ g = g - 2 r (r·g) + 2 ẑ (ê·g).
+    # A vector of length 0 has no direction, and opposite ones have no plane: there the
+    # gradient goes straight through.
+    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
+        def dot(a: Array, b: Array) -> Array:
+            return (a * b).sum(axis=-1, keepdims=True)  # (..., 1)
+
+        length_z = np.sqrt(dot(ctx.z, ctx.z))
+        length_e = np.sqrt(dot(ctx.codes, ctx.codes))
+        plain = (length_z == 0) | (length_e == 0)
+        z = ctx.z / np.where(plain, 1, length_z)
+        e = ctx.codes / np.where(plain, 1, length_e)
+        middle = z + e
+        square = dot(middle, middle)
+        plain = plain | (square < np.finfo(gy.dtype).eps)
+        along = dot(middle, gy) / np.where(plain, 1, square)
+        turned = gy - 2 * middle * along + 2 * z * dot(e, gy)
+        turned *= length_e / np.where(plain, 1, length_z)
+        return np.where(plain, gy, turned), None
+
+
+def rotation_trick(z: Operand, codes: Operand) -> Tensor:
+    """Hand `codes` (...,D) on; carry their gradient back to `z` by a rotation."""
+    z = as_tensor(z)
+    if z.ndim < 1:
+        raise ShapeError(f"rotation_trick: needs z (...,D), got {z.shape}")
+    return _past_the_codebook("rotation_trick", RotationTrick(), z, codes)
+
+
+def _past_the_codebook(
+    op: str, function: Function, z: Operand, codes: Operand
+) -> Tensor:
     z, codes = as_tensor(z), as_tensor(codes)
     if z.shape != codes.shape:
-        raise ShapeError(
-            f"straight_through: shapes differ, {z.shape} and {codes.shape}"
-        )
-    same_dtype("straight_through", z, codes)
-    return apply(StraightThrough(), z, codes.detach())
+        raise ShapeError(f"{op}: shapes differ, {z.shape} and {codes.shape}")
+    same_dtype(op, z, codes)
+    return apply(function, z, codes.detach())
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Moving values without changing them: reshape, transpose, slice, concatenate, pad,
-nearest upsampling; and average pooling, which upsampling is the adjoint of.
+nearest upsampling.
 """
 
 from collections.abc import Sequence
@@ -175,55 +175,3 @@ def upsample_nearest(x: Operand, scale: int = 2) -> Tensor:
             f"got {x.shape}, {scale}"
         )
     return apply(UpsampleNearest(scale), x)
-
-
-@dataclass(frozen=True)
-class AvgPool2d(Function):
-    """y = the mean of each size × size window, taken every `stride` pixels."""
-
-    size: int
-    stride: int
-
-    def _windows(self, p: int, q: int) -> list[tuple[slice, slice, slice]]:
-        """For each position in a window: the pixels that stand there."""
-        every = slice(None)
-        rows, columns = (
-            [
-                slice(i, i + (n - 1) * self.stride + 1, self.stride)
-                for i in range(self.size)
-            ]
-            for n in (p, q)
-        )
-        return [(every, row, column) for row in rows for column in columns]
-
-    def forward(self, ctx: Context, x: Array) -> Array:
-        p, q = ((n - self.size) // self.stride + 1 for n in x.shape[1:3])
-        ctx.save(shape=x.shape)
-        y = np.zeros_like(x, shape=(x.shape[0], p, q, x.shape[3]))
-        for window in self._windows(p, q):
-            y += x[window]
-        return y / self.size**2
-
-    # Each pixel has a share of 1 / size² in every window that it stands in.
-    def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        gx = np.zeros_like(gy, shape=ctx.shape)
-        share = gy / self.size**2
-        for window in self._windows(*gy.shape[1:3]):
-            gx[window] += share
-        return (gx,)
-
-
-def avg_pool2d(x: Operand, size: int, stride: int | None = None) -> Tensor:
-    """Average each size × size window of (N,H,W,C); stride defaults to the size.
-
-    Pixels at the right and bottom that fill no whole window are left out.
-    """
-    x = as_tensor(x)
-    stride = size if stride is None else stride
-    size, stride = whole("avg_pool2d", size=size, stride=stride)
-    if x.ndim != 4 or size < 1 or stride < 1 or min(x.shape[1:3]) < size:
-        raise ShapeError(
-            f"avg_pool2d: needs x (N,H,W,C) of at least size={size} >= 1, stride >= 1, "
-            f"got {x.shape}, stride={stride}"
-        )
-    return apply(AvgPool2d(size, stride), x)

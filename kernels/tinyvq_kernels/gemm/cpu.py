@@ -6,9 +6,10 @@ import numpy as np
 
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._tile import multiply_tile, pack_columns, store_rows, tile_width
+from tinyvq_kernels._tile import multiply_tile, store_rows, tile_width
 from tinyvq_kernels._types import Array, Flat
 
+SQUARE = 16  # values a side of what is transposed at once
 BLOCK = 48  # rows a task: 8 tiles, so that a panel of b is used while it is in cache
 
 
@@ -23,18 +24,78 @@ def matmul(a: Array, b: Array) -> Array:
         return c
     width = tile_width(a.dtype)
     packed = np.empty(batch * -(-columns // width) * length * width, a.dtype)
-    flat_b = flat(b)
-    one, one_packed = length * columns, packed.size // batch
-    for i in range(batch):
-        pack_columns(
-            flat_b[i * one : (i + 1) * one],
-            length,
-            columns,
-            width,
-            packed[i * one_packed : (i + 1) * one_packed],
-        )
-    _products(flat(a), packed, c.reshape(-1), batch, rows, length, columns)
+    memory, step, row, column = _walk(b)
+    _pack(memory, batch, length, columns, width, step, row, column, packed)
+    _products(_row_by_row(a), packed, c.reshape(-1), batch, rows, length, columns)
     return c
+
+
+def _row_by_row(a: Array) -> Flat:
+    """Return a's values row by row; a matrix that was transposed is put in order."""
+    across = a.swapaxes(-1, -2)
+    if a.flags.c_contiguous or not (
+        across.flags.c_contiguous and across.flags.writeable
+    ):
+        values: Flat = flat(a)
+        return values
+    rows, columns = a.shape[-2:]
+    ordered = np.empty(a.size, a.dtype)
+    _transpose(across.reshape(-1), rows, columns, ordered)
+    return ordered
+
+
+def _walk(b: Array) -> tuple[Flat, int, int, int]:
+    """Return b's memory, and how far it is there to the next matrix, row and column.
+
+    A matrix that was transposed is read where it stands. Only what leaves gaps, or is
+    walked backwards, is copied.
+    """
+    last_two = b.swapaxes(-1, -2)
+    if last_two.flags.c_contiguous and last_two.flags.writeable:
+        return last_two.reshape(-1), b.shape[-2] * b.shape[-1], 1, b.shape[-2]
+    return flat(b), b.shape[-2] * b.shape[-1], b.shape[-1], 1
+
+
+def _transpose_blocks(across: Flat, rows: int, columns: int, ordered: Flat) -> None:
+    """Turn matrices (columns, rows) into (rows, columns), by squares that fit L1."""
+    bands = (rows + SQUARE - 1) // SQUARE
+    for task in prange(ordered.size // (rows * columns) * bands):
+        base = task // bands * (rows * columns)
+        first = (task % bands) * SQUARE
+        last = min(first + SQUARE, rows)
+        for left in range(0, columns, SQUARE):
+            for i in range(first, last):
+                for j in range(left, min(left + SQUARE, columns)):
+                    ordered[base + i * columns + j] = across[base + j * rows + i]
+
+
+def _pack_panels(
+    b: Flat,
+    batch: int,
+    length: int,
+    columns: int,
+    width: int,
+    step: int,
+    row: int,
+    column: int,
+    packed: Flat,
+) -> None:
+    """Cut matrices (length, columns) into panels of `width` columns, zeros beyond.
+
+    packed (batch, panels, length, width): the order in which a tile reads it
+    """
+    panels = (columns + width - 1) // width
+    for task in prange(batch * panels):
+        first = (task % panels) * width
+        valid = min(width, columns - first)
+        source = (task // panels) * step + first * column
+        at = task * length * width
+        for l in range(length):
+            for j in range(valid):
+                packed[at + j] = b[source + l * row + j * column]
+            for j in range(valid, width):
+                packed[at + j] = 0
+            at += width
 
 
 def _block_products(
@@ -65,4 +126,6 @@ def _block_products(
                 store_rows(sums, c, dest, i, left, panel * tile, valid, spare)
 
 
+_transpose = jit(_transpose_blocks, parallel=True)
+_pack = jit(_pack_panels, parallel=True)
 _products = jit(_block_products, parallel=True)

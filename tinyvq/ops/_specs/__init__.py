@@ -4,7 +4,9 @@
 written to be plainly right: loops over pixels and taps where that says it best.
 """
 
+from tinyvq.ops._specs._likelihoods import LIKELIHOODS
 from tinyvq.ops._specs._losses import LOSSES, QUANTIZATION
+from tinyvq.ops._specs._normalization import NORMALIZATION
 from tinyvq.ops._specs._products import PRODUCTS
 from tinyvq.ops._specs._shapes import REDUCTIONS, SHAPES
 from tinyvq.ops._specs._values import ACTIVATIONS, ARITHMETIC, ELEMENTWISE
@@ -17,6 +19,8 @@ SPECS: tuple[OpSpec, ...] = (
     *REDUCTIONS,
     *SHAPES,
     *PRODUCTS,
+    *NORMALIZATION,
     *LOSSES,
+    *LIKELIHOODS,
     *QUANTIZATION,
 )

@@ -81,6 +81,54 @@ def _frozen_vq_loss(
     return loss
 
 
+def rotated(z: Array, codes: Array) -> Callable[[Array], Array]:
+    """The map that the rotation trick takes for the lookup, made from a point.
+
+    In the plane of the directions ẑ and ê, with A = ê ẑᵀ - ẑ êᵀ,
+    R = I + A + A² / (1 + ẑ·ê). Where there is no plane, the map adds codes - z.
+    """
+
+    def of_vector(z: Array, e: Array) -> Callable[[Array], Array]:
+        lengths = np.sqrt((z**2).sum()), np.sqrt((e**2).sum())
+        if min(lengths) == 0:
+            return lambda now: now + (e - z)
+        a, b = z / lengths[0], e / lengths[1]
+        turn = np.outer(b, a) - np.outer(a, b)
+        double = np.square(a + b).sum()  # 2 (1 + ẑ·ê)
+        if double < 1e-15:
+            return lambda now: now + (e - z)
+        matrix = np.eye(len(z)) + turn + 2 * turn @ turn / double
+        return lambda now: lengths[1] / lengths[0] * (matrix * now).sum(axis=1)
+
+    maps = [of_vector(z[at], codes[at]) for at in np.ndindex(z.shape[:-1])]
+
+    def apply(now: Array) -> Array:
+        y = np.empty_like(now)
+        for at, each in zip(np.ndindex(now.shape[:-1]), maps, strict=True):
+            y[at] = each(now[at])
+        return y
+
+    return apply
+
+
+def _rotation_surrogate(z: Array, codes: Array) -> Callable[..., Array]:
+    frozen = rotated(z, codes)
+    return lambda z_now, codes_now: frozen(z_now)
+
+
+def _rotation_case(draw: Draw) -> Case:
+    """Draw directions far from opposite, where R is all rounding; or of width 1."""
+    z = draw.array(draw.shape(dims=(1, 3), sides=(0, 5)))
+    codes = draw.array(z.shape)
+    if z.shape[-1] > 1:
+        dot, zz, ee = (
+            (a * b).sum(axis=-1, keepdims=True)
+            for a, b in ((z, codes), (z, z), (codes, codes))
+        )
+        codes = np.where(dot < -0.99 * np.sqrt(zz * ee), -codes, codes)
+    return Case((z, codes))
+
+
 QUANTIZATION = (
     OpSpec(
         "embedding",
@@ -100,6 +148,15 @@ QUANTIZATION = (
         constants=(1,),
         # y = z + sg(codes - z): the value of codes, the derivative of z.
         surrogate=lambda z, codes: lambda z_now, codes_now: z_now + (codes - z),
+    ),
+    OpSpec(
+        "rotation_trick",
+        ops.rotation_trick,
+        _rotation_case,
+        lambda z, codes: codes + 0.0,
+        (qua.RotationTrick,),
+        constants=(1,),
+        surrogate=_rotation_surrogate,
     ),
     OpSpec(
         "vq_loss",

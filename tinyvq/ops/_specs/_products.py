@@ -1,9 +1,12 @@
-"""What matrix products and convolutions are."""
+"""What matrix products, convolutions and attention are."""
+
+import math
 
 import numpy as np
 
 from tinyvq import ops
 from tinyvq.function import Array
+from tinyvq.ops import _attention as att
 from tinyvq.ops import _convolutions as con
 from tinyvq.ops import _products as pro
 from tinyvq.testing import Case, Draw, OpSpec
@@ -82,6 +85,29 @@ def _transposed_reference(
     return x
 
 
+def _attention_case(draw: Draw) -> Case:
+    causal = draw.choice((False, True))
+    n, heads = draw.integer(0, 2), draw.integer(1, 2)
+    e, f = draw.integer(1, 4), draw.integer(0, 4)
+    t = draw.integer(0, 4)
+    s = t + draw.integer(0 if t else 1, 3) if causal else draw.integer(1, 5)
+    q = draw.choice((1.0, 8.0)) * draw.array((n, heads, t, e))  # mixed, or nearly sure
+    k, v = draw.array((n, heads, s, e)), draw.array((n, heads, s, f))
+    return Case((q, k, v), {"causal": causal})
+
+
+def _attention_reference(q: Array, k: Array, v: Array, causal: bool) -> Array:
+    """Query by query, from the keys that it sees."""
+    t, s = q.shape[2], k.shape[2]
+    y = np.empty((*q.shape[:3], v.shape[3]))
+    for n, a, i in np.ndindex(q.shape[:3]):
+        seen = s - t + i + 1 if causal else s
+        scores = (k[n, a, :seen] * q[n, a, i]).sum(axis=1) / math.sqrt(q.shape[3])
+        weights = np.exp(scores - scores.max())
+        y[n, a, i] = (weights[:, None] * v[n, a, :seen]).sum(axis=0) / weights.sum()
+    return y
+
+
 PRODUCTS = (
     OpSpec(
         "matmul",
@@ -105,5 +131,13 @@ PRODUCTS = (
         _transposed_case,
         _transposed_reference,
         (con.ConvTranspose2d,),
+    ),
+    OpSpec(
+        "attention",
+        ops.attention,
+        _attention_case,
+        _attention_reference,
+        (att.Attention,),
+        linear_in=((2,),),
     ),
 )

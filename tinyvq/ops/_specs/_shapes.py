@@ -3,12 +3,14 @@
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinyvq import ops
 from tinyvq.function import Array
+from tinyvq.ops import _pooling as poo
 from tinyvq.ops import _reductions as red
 from tinyvq.ops import _shapes as sha
 from tinyvq.testing import Case, Draw, OpSpec
@@ -144,22 +146,27 @@ def _pad_reference(x: Array, widths: Any, value: float) -> Array:
     return y
 
 
-def _image(draw: Draw, least: int = 1) -> Array:
+def _image(draw: Draw, least: int = 1, distinct: bool = False) -> Array:
     n, c = draw.integer(0, 2), draw.integer(1, 3)
-    return draw.array((n, draw.integer(least, 6), draw.integer(least, 6), c))
+    shape = (n, draw.integer(least, 6), draw.integer(least, 6), c)
+    return draw.array(shape, distinct=distinct)
 
 
-def _pool_case(draw: Draw) -> Case:
+def _pool_case(draw: Draw, distinct: bool = False) -> Case:
     size = draw.integer(1, 3)
-    return Case((_image(draw, size),), {"size": size, "stride": draw.integer(1, 3)})
+    x = _image(draw, size, distinct)
+    return Case((x,), {"size": size, "stride": draw.integer(1, 3)})
 
 
-def _pool_reference(x: Array, size: int, stride: int) -> Array:
+def _pool_reference(
+    x: Array, size: int, stride: int, by: Callable[..., Array]
+) -> Array:
+    """Apply `by` to each window."""
     p, q = ((n - size) // stride + 1 for n in x.shape[1:3])
     y = np.empty((x.shape[0], p, q, x.shape[3]))
     for u, v in itertools.product(range(p), range(q)):
         window = x[:, u * stride : u * stride + size, v * stride : v * stride + size]
-        y[:, u, v] = window.mean(axis=(1, 2))
+        y[:, u, v] = by(window, axis=(1, 2))
     return y
 
 
@@ -221,8 +228,15 @@ SHAPES = (
         "avg_pool2d",
         ops.avg_pool2d,
         _pool_case,
-        _pool_reference,
-        (sha.AvgPool2d,),
+        partial(_pool_reference, by=np.mean),
+        (poo.AvgPool2d,),
         linear_in=((0,),),
+    ),
+    OpSpec(
+        "max_pool2d",
+        ops.max_pool2d,
+        partial(_pool_case, distinct=True),
+        partial(_pool_reference, by=np.max),
+        (poo.MaxPool2d,),
     ),
 )

@@ -72,6 +72,18 @@ def _softmax_case(draw: Draw) -> Case:
     return Case((logits(draw, tuple(shape)),), {"axis": axis})
 
 
+def _gelu_reference(x: Array) -> Array:
+    """x/2 (1 + tanh w) as x eʷ / (2 cosh w), which does not cancel."""
+    w = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    return x * np.exp(w) / (2 * np.cosh(w))
+
+
+def _dropout_case(draw: Draw) -> Case:
+    x = draw.array(draw.shape())
+    kept = draw.indices(2, x.shape).astype(bool)
+    return Case((x, kept), {"p": draw.choice((0.5, 0.0, 0.9))})
+
+
 ARITHMETIC = (
     OpSpec("add", ops.add, _pair, lambda a, b: a + b, (ari.Add,), linear_in=((0, 1),)),
     OpSpec("sub", ops.sub, _pair, lambda a, b: a - b, (ari.Sub,), linear_in=((0, 1),)),
@@ -140,6 +152,15 @@ ELEMENTWISE = (
         lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
         (ele.Clip,),
     ),
+    OpSpec(
+        "dropout",
+        ops.dropout,
+        _dropout_case,
+        lambda x, kept, p: np.where(kept, x / (1 - p), 0.0),
+        (ele.Dropout,),
+        linear_in=((0,),),
+        constants=(1,),
+    ),
 )
 
 ACTIVATIONS = (
@@ -164,6 +185,13 @@ ACTIVATIONS = (
         "sigmoid", ops.sigmoid, _one(), lambda x: 1 / (1 + np.e**-x), (act.Sigmoid,)
     ),
     OpSpec("silu", ops.silu, _logits_case, lambda x: x / (1 + np.e**-x), (act.SiLU,)),
+    OpSpec(
+        "gelu",
+        ops.gelu,
+        lambda draw: Case((draw.choice((1.0, 3.0)) * draw.array(draw.shape()),)),
+        _gelu_reference,
+        (act.GELU,),
+    ),
     OpSpec("tanh", ops.tanh, _one(), lambda x: np.sinh(x) / np.cosh(x), (act.Tanh,)),
     OpSpec(
         "softplus",
