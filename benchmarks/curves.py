@@ -22,7 +22,8 @@ from benchmarks.record import RESULTS, environment, write_json
 from tinyvq.data import ImageData, batch_indices, load, to_unit
 from tinyvq.messages import say
 from tinyvq.training.evaluation import evaluate
-from tinyvq.training.vqvae import VQVAEOptions, VQVAETask, facts_of
+from tinyvq.training.tokenizer import facts_of
+from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
 MARKS = (500, 1000, 2000)
 BATCH, LR = 32, 3e-4

@@ -19,6 +19,17 @@ SMALL: dict[str, Any] = {
 }
 
 
+# The paper's network at a sixteenth of its width, so that a test can run it.
+NARROW: dict[str, dict[str, Any]] = {"f16": {"hidden": 8, "code_dim": 16}}
+SHRINKS = {"conv": 4, "dense": 4, "small": 4, "f16": 16}
+
+
+def preset(name: str, **settings: Any) -> VQVAE:
+    """Build a preset for grey images of 32×32, narrow enough to run."""
+    given: dict[str, Any] = {"channels": 1, "image_size": (32, 32)}
+    return VQVAE.preset(name, **given | NARROW.get(name, {}) | settings)
+
+
 def images(*shape: int) -> Tensor:
     return Tensor(Stream(0, "images").uniform(shape, -0.5, 0.5, "float32"))
 
@@ -94,7 +105,7 @@ def test_dense_takes_the_size_that_it_is_made_for(channels: int) -> None:
     assert VQVAE.preset("dense", image_size=None).encode(images(1, 28, 28, 1)).size == 1
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize(
     ("quantizer", "kind", "settings"),
     [
@@ -104,45 +115,46 @@ def test_dense_takes_the_size_that_it_is_made_for(channels: int) -> None:
     ],
 )
 def test_each_preset_takes_each_quantizer_and_its_settings(
-    preset: str, quantizer: str, kind: type, settings: dict[str, Any]
+    name: str, quantizer: str, kind: type, settings: dict[str, Any]
 ) -> None:
-    model = VQVAE.preset(preset, channels=1, quantizer=quantizer, **settings)
+    model = preset(name, quantizer=quantizer, **settings)
     assert type(model.quantizer) is kind
     if kind is VectorQuantizer:
         assert model.quantizer.learn == quantizer
-    for name, value in settings.items():
-        assert getattr(model.quantizer, name) == value
-    output = model(images(1, 28, 28, 1))
+    for setting, value in settings.items():
+        assert getattr(model.quantizer, setting) == value
+    output = model(images(1, 32, 32, 1))
+    side = 1 if name == "dense" else 32 // SHRINKS[name]
+    assert output.indices.shape == (1, side, side)
     output.loss.backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_seed_fixes_all_weights_and_the_codebook(preset: str) -> None:
-    def build(seed: int) -> VQVAE:
-        return VQVAE.preset(preset, seed=seed)
-
-    first, again, other = (build(seed).state_dict() for seed in (4, 4, 5))
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, again[name], err_msg=name)
-        if array.any():
-            assert (array != other[name]).any(), name
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_seed_fixes_all_weights_and_the_codebook(name: str) -> None:
+    first, again, other = (preset(name, seed=seed).state_dict() for seed in (4, 4, 5))
+    for path, array in first.items():
+        np.testing.assert_array_equal(array, again[path], err_msg=path)
+        if np.ptp(array) > 0:  # not the ones and zeros of a norm, or an empty mean
+            assert (array != other[path]).any(), path
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_no_two_layers_have_equal_weights(preset: str) -> None:
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_two_layers_have_equal_weights(name: str) -> None:
     """Neither one object twice nor the same numbers drawn twice."""
-    model = VQVAE.preset(preset, quantizer="gradient")
-    parameters = model.parameters()
+    parameters = preset(name, quantizer="gradient").parameters()
     assert len({id(p) for p in parameters}) == len(parameters)
-    starts = [float(p.numpy().reshape(-1)[0]) for p in parameters]
+    drawn = [p.numpy().reshape(-1) for p in parameters]
+    # The weights and biases of a norm start as ones and zeros.
+    starts = [float(values[0]) for values in drawn if values[0] not in (0, 1)]
+    assert len(starts) >= 8
     assert len(set(starts)) == len(starts)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_state_goes_from_one_model_to_another(preset: str) -> None:
-    model, other = (VQVAE.preset(preset, channels=1, seed=seed) for seed in (0, 1))
-    x = images(2, 28, 28, 1)
+@pytest.mark.parametrize("name", PRESETS)
+def test_state_goes_from_one_model_to_another(name: str) -> None:
+    model, other = (preset(name, seed=seed) for seed in (0, 1))
+    x = images(2, 32, 32, 1)
     output = model(x)
     model.quantizer.update(output.stats)
     other.load_state_dict(model.state_dict())
@@ -160,16 +172,72 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
         VQVAE.preset("cnov")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize(
     ("height", "width"), [(30, 28), (28, 30), (27, 27), (0, 4), (2, 2)]
 )
-def test_a_size_that_does_not_divide_by_4_is_refused(
-    preset: str, height: int, width: int
+def test_a_size_that_the_strides_do_not_divide_is_refused(
+    name: str, height: int, width: int
 ) -> None:
-    message = f"images are {height}×{width} pixels, .* sizes that divide by 4"
+    message = f"are {height}×{width} pixels, .* sizes that divide by {SHRINKS[name]};"
     with pytest.raises(ConfigError, match=message):
-        VQVAE.preset(preset, image_size=(height, width))
+        VQVAE.preset(name, image_size=(height, width))
+
+
+def vqgan_weights(
+    channels: int, h: int, multipliers: tuple[int, ...], blocks: tuple[int, int], d: int
+) -> int:
+    """Count those of a VQ-GAN with attention at its smallest size alone."""
+
+    def conv(taps: int, inputs: int, outputs: int) -> int:
+        return taps * inputs * outputs + outputs
+
+    def norm(width: int) -> int:
+        return 2 * width
+
+    def block(inputs: int, outputs: int) -> int:
+        body = norm(inputs) + conv(9, inputs, outputs)
+        body += norm(outputs) + conv(9, outputs, outputs)
+        return body + (conv(1, inputs, outputs) if inputs != outputs else 0)
+
+    def attention(width: int) -> int:
+        return norm(width) + 4 * conv(1, width, width)
+
+    def levels(widths: list[int], width: int, blocks: int) -> int:
+        total = 0
+        for i, wide in enumerate(widths):
+            for _ in range(blocks):
+                total += block(width, wide)
+                total += attention(wide) if wide == widest else 0
+                width = wide
+            total += conv(9, wide, wide) if i < len(widths) - 1 else 0
+        return total
+
+    widths = [h * m for m in multipliers]
+    widest = widths[-1]
+    middle = 2 * block(widest, widest) + attention(widest)
+    down = conv(9, channels, h) + levels(widths, h, blocks[0]) + middle
+    down += norm(widest) + conv(9, widest, d) + conv(1, d, d)
+    up = conv(1, d, d) + conv(9, d, widest) + middle
+    up += levels(widths[::-1], widest, blocks[1]) + norm(h) + conv(9, h, channels)
+    return down + up
+
+
+def test_f16_is_the_papers_network() -> None:
+    expected = vqgan_weights(3, 128, (1, 1, 2, 2, 4), (2, 3), 256)
+    model = VQVAE.preset("f16")
+    assert model.num_parameters() == expected
+    assert (model.quantizer.num_codes, model.quantizer.code_dim) == (1024, 256)
+    assert model.divides_by == 16
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [28, 32, 64])
+def test_small_takes_the_usual_small_images(side: int, channels: int) -> None:
+    model = VQVAE.preset("small", channels=channels, image_size=(side, side), hidden=8)
+    output = model(images(1, side, side, channels))
+    assert output.reconstruction.shape == (1, side, side, channels)
+    assert output.indices.shape == (1, side // 4, side // 4)
 
 
 def test_images_that_do_not_divide_by_4_are_refused_when_they_come() -> None:

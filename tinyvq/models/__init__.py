@@ -1,6 +1,41 @@
-"""Models: a VQ-VAE from any encoder, quantizer and decoder, and the usual ones."""
+"""Models: VQ-VAE and VQ-GAN, their adversaries, and priors over their codes."""
 
+from tinyvq.models._discriminators import ConvDiscriminator, Discriminator, PatchGAN
+from tinyvq.models._efficientnet import EfficientNet
+from tinyvq.models._features import JUDGES, Judge, check_judge, features, judge
+from tinyvq.models._noise import NoiseOutput, NoiseVQGAN
+from tinyvq.models._pixelcnn import PixelCNN
 from tinyvq.models._presets import PRESETS, TUNED, QuantizerName
+from tinyvq.models._prior import CodeDecoder, Prior
+from tinyvq.models._random_convolutions import RandomConvolutions
+from tinyvq.models._sampling import filtered_probabilities, sample_codes
+from tinyvq.models._squeezenet import SqueezeNet
+from tinyvq.models._transformer import TransformerPrior
 from tinyvq.models._vqvae import VQVAE, VQVAEOutput
 
-__all__ = ["PRESETS", "TUNED", "VQVAE", "QuantizerName", "VQVAEOutput"]
+__all__ = [
+    "JUDGES",
+    "PRESETS",
+    "TUNED",
+    "VQVAE",
+    "CodeDecoder",
+    "ConvDiscriminator",
+    "Discriminator",
+    "EfficientNet",
+    "Judge",
+    "NoiseOutput",
+    "NoiseVQGAN",
+    "PatchGAN",
+    "PixelCNN",
+    "Prior",
+    "QuantizerName",
+    "RandomConvolutions",
+    "SqueezeNet",
+    "TransformerPrior",
+    "VQVAEOutput",
+    "check_judge",
+    "features",
+    "filtered_probabilities",
+    "judge",
+    "sample_codes",
+]

@@ -1,10 +1,11 @@
 """The usual networks, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from tinyvq import nn
 from tinyvq.errors import ConfigError
+from tinyvq.models import _vqgan
 from tinyvq.models._vqvae import VQVAE
 from tinyvq.quantizers import Quantizer, SoftQuantizer, VectorQuantizer
 from tinyvq.rng import Stream
@@ -113,6 +114,68 @@ def dense(
     return VQVAE(encoder, codes, decoder, pixel_variance=pixel_variance, divides_by=4)
 
 
+def small(
+    *,
+    channels: int = 3,
+    image_size: tuple[int, int] | None = None,
+    hidden: int = 32,
+    multipliers: Sequence[int] = (1, 2, 4),
+    blocks: tuple[int, int] = (1, 1),
+    attention_at: Sequence[int] = (),
+    code_dim: int = 64,
+    num_codes: int = 512,
+    pixel_variance: float = 1.0,
+    seed: int = 0,
+    quantizer: QuantizerName = "ema",
+    **settings: Any,
+) -> VQVAE:
+    """Build a VQ-GAN's generator that trains on two CPU cores.
+
+    Residual blocks with group norm and SiLU, attention at the smallest size; images
+    shrink by 2 at each level but the last, so by 4 here.
+
+    multipliers   of `hidden`, one a level
+    blocks        residual blocks a level, of the encoder and of the decoder
+    attention_at  levels with attention, beside the one in the middle
+    Further settings go to the quantizer.
+    """
+    factor = 2 ** (len(multipliers) - 1)
+    if image_size is not None:
+        _check_divides(image_size, factor)
+
+    shape: dict[str, Any] = {
+        "hidden": hidden,
+        "multipliers": multipliers,
+        "attention_at": attention_at,
+        "rng": Stream(seed, "weights"),
+    }
+    return VQVAE(
+        _vqgan.encoder(channels, code_dim, blocks=blocks[0], **shape),
+        make_quantizer(quantizer, num_codes, code_dim, seed, **settings),
+        _vqgan.decoder(channels, code_dim, blocks=blocks[1], **shape),
+        pixel_variance=pixel_variance,
+        divides_by=factor,
+    )
+
+
+def f16(**settings: Any) -> VQVAE:
+    """Build the paper's VQ-GAN that shrinks images by 16: 256×256 to 16×16 codes.
+
+    128 channels at full size, 1, 1, 2, 2 and 4 times as many from level to level, two
+    residual blocks a level and three on the way back, attention at the smallest size,
+    codes of 256 values.
+    """
+    paper: dict[str, Any] = {
+        "hidden": 128,
+        "multipliers": (1, 1, 2, 2, 4),
+        "blocks": (2, 3),
+        "attention_at": (4,),
+        "code_dim": 256,
+        "num_codes": 1024,
+    }
+    return small(**{**paper, **settings})
+
+
 def make_quantizer(
     name: QuantizerName, num_codes: int, code_dim: int, seed: int, **settings: Any
 ) -> Quantizer:
@@ -127,7 +190,12 @@ def make_quantizer(
     )
 
 
-PRESETS: dict[str, Callable[..., VQVAE]] = {"conv": conv, "dense": dense}
+PRESETS: dict[str, Callable[..., VQVAE]] = {
+    "conv": conv,
+    "dense": dense,
+    "small": small,
+    "f16": f16,
+}
 
 
 def build(name: str, **settings: Any) -> VQVAE:

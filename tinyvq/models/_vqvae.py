@@ -21,6 +21,7 @@ class VQVAEOutput:
 
     reconstruction        (N,H,W,C)
     loss                  reconstruction term + the quantizer's loss
+    quantizer_loss        the latter alone
     reconstruction_mse    mean squared error over all pixel values, no gradient
     indices               (N,P,Q) int64
     stats                 for `model.quantizer.update`, and for the log
@@ -28,6 +29,7 @@ class VQVAEOutput:
 
     reconstruction: Tensor
     loss: Tensor
+    quantizer_loss: Tensor
     reconstruction_mse: float
     indices: npt.NDArray[np.int64]
     stats: QuantizerStats
@@ -83,6 +85,7 @@ class VQVAE(Module):
         return VQVAEOutput(
             reconstruction=reconstruction,
             loss=mse / self.pixel_variance + quantized.loss,
+            quantizer_loss=quantized.loss,
             reconstruction_mse=mse.item(),
             indices=quantized.indices,
             stats=quantized.stats,

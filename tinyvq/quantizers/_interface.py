@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tinyvq.entropy import perplexity
 from tinyvq.errors import ShapeError
 from tinyvq.nn import Parameter
 from tinyvq.tensor import Tensor
@@ -38,8 +39,7 @@ class QuantizerStats:
 
         It depends on the batch size; the perplexity of a split is another figure.
         """
-        p = self.counts[self.counts > 0] / self.counts.sum()
-        return float(np.exp(-np.sum(p * np.log(p))))
+        return perplexity(self.counts)
 
     @property
     def codes_used(self) -> int:

@@ -5,28 +5,31 @@ checked as one vector: all quantized values, then the loss.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from tinyvq import ops
-from tinyvq.function import Array
+from tinyvq.function import Array, Function
 from tinyvq.ops import _activations as act
 from tinyvq.ops import _arithmetic as ari
+from tinyvq.ops import _normalization as nor
 from tinyvq.ops import _products as pro
 from tinyvq.ops import _quantization as qua
 from tinyvq.ops import _reductions as red
 from tinyvq.ops import _shapes as sha
+from tinyvq.ops._specs._losses import rotated
 from tinyvq.quantizers._interface import QuantizerOutput
 from tinyvq.quantizers._soft import SoftQuantizer
-from tinyvq.quantizers._vector import VectorQuantizer
+from tinyvq.quantizers._vector import Estimator, VectorQuantizer
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
 from tinyvq.testing import Case, Draw, OpSpec
 
 
-def _case(draw: Draw) -> Case:
-    m, d = draw.integer(1, 9), draw.integer(1, 5)
+def _case(draw: Draw, least_width: int = 1) -> Case:
+    m, d = draw.integer(1, 9), draw.integer(least_width, 5)
     z = draw.array((*draw.shape(dims=(0, 3), sides=(1, 4)), d))
     return Case((z, draw.array((m, d))), {"commitment": draw.choice((0.25, 1.0, 0.0))})
 
@@ -37,11 +40,11 @@ def _as_vector(output: QuantizerOutput) -> Tensor:
     )
 
 
-def _vector_quantizer(learn: Literal["ema", "gradient"]) -> Callable[..., Tensor]:
+def _vector_quantizer(**options: Any) -> Callable[..., Tensor]:
     def op(z: Tensor, codebook: Tensor, commitment: float) -> Tensor:
         m, d = codebook.shape
         quantizer = VectorQuantizer(
-            m, d, learn=learn, commitment=commitment, rng=Stream(0)
+            m, d, commitment=commitment, rng=Stream(0), **options
         )
         # The tensor itself, so that its gradient can be asked for.
         quantizer.codebook = codebook  # type: ignore[assignment]
@@ -55,8 +58,15 @@ def _nearest(z: Array, codebook: Array) -> Array:
     return ((z[..., None, :] - codebook) ** 2).sum(axis=-1).argmin(axis=-1)
 
 
-def _reference(weight_of_codebook: float) -> Callable[..., Array]:
+def _unit(x: Array) -> Array:
+    return x / np.sqrt((x**2).sum(axis=-1, keepdims=True) + 1e-12)
+
+
+def _reference(weight_of_codebook: float, normalize: bool) -> Callable[..., Array]:
+    placed = _unit if normalize else np.array
+
     def value(z: Array, codebook: Array, commitment: float) -> Array:
+        z, codebook = placed(z), placed(codebook)
         codes = codebook[_nearest(z, codebook)]
         loss = (weight_of_codebook + commitment) * ((z - codes) ** 2).mean()
         return np.append(codes, loss)
@@ -64,18 +74,26 @@ def _reference(weight_of_codebook: float) -> Callable[..., Array]:
     return value
 
 
-def _surrogate(weight_of_codebook: float) -> Callable[..., Any]:
-    """Indices frozen at the point; the codes straight through; each loss one side."""
+def _surrogate(
+    weight_of_codebook: float, normalize: bool, estimator: Estimator
+) -> Callable[..., Any]:
+    """Indices and the way past the lookup frozen at the point; each loss one side."""
+    placed = _unit if normalize else np.array
 
     def at(z: Array, codebook: Array, commitment: float) -> Callable[..., Array]:
+        z, codebook = placed(z), placed(codebook)
         indices = _nearest(z, codebook)
         codes = codebook[indices]
+        turned = rotated(z, codes)
 
         def value(z_now: Array, codebook_now: Array) -> Array:
+            z_now, codebook_now = placed(z_now), placed(codebook_now)
+            rotation = estimator == "rotation"
+            quantized = turned(z_now) if rotation else z_now + (codes - z)
             codebook_loss = ((z - codebook_now[indices]) ** 2).mean()
             commitment_loss = ((z_now - codes) ** 2).mean()
             loss = weight_of_codebook * codebook_loss + commitment * commitment_loss
-            return np.append(z_now + (codes - z), loss)
+            return np.append(quantized, loss)
 
         return value
 
@@ -109,32 +127,49 @@ def _soft_reference(
     return np.append(weights @ codebook, kl_weight * kl)
 
 
-_FUNCTIONS = (
-    qua.Embedding,
-    qua.StraightThrough,
-    qua.VQLoss,
-    sha.Concatenate,
-    sha.Reshape,
-)
+_PAST_THE_LOOKUP: dict[Estimator, type[Function]] = {
+    "straight_through": qua.StraightThrough,
+    "rotation": qua.RotationTrick,
+}
+
+
+def _vector_spec(
+    learn: Literal["ema", "gradient"],
+    normalize: bool = False,
+    estimator: Estimator = "straight_through",
+) -> OpSpec:
+    options: dict[str, object] = {"normalize": normalize} if normalize else {}
+    options |= {"estimator": estimator} if estimator != "straight_through" else {}
+    said = "".join(f", {name}={value!r}" for name, value in options.items())
+    weight = 1.0 if learn == "gradient" else 0.0
+    return OpSpec(
+        f"VectorQuantizer(learn={learn!r}{said})",
+        _vector_quantizer(learn=learn, normalize=normalize, estimator=estimator),
+        # Of width 1, all codes of length 1 would be -1 or 1: none is the nearest.
+        partial(_case, least_width=2 if normalize else 1),
+        _reference(weight, normalize),
+        (
+            qua.Embedding,
+            _PAST_THE_LOOKUP[estimator],
+            qua.VQLoss,
+            sha.Concatenate,
+            sha.Reshape,
+            *((nor.L2Normalize,) if normalize else ()),
+        ),
+        constants=(1,) if learn == "ema" else (),
+        surrogate=_surrogate(weight, normalize, estimator),
+    )
+
 
 SPECS: tuple[OpSpec, ...] = (
-    OpSpec(
-        "VectorQuantizer(learn='ema')",
-        _vector_quantizer("ema"),
-        _case,
-        _reference(0.0),
-        _FUNCTIONS,
-        constants=(1,),
-        surrogate=_surrogate(0.0),
-    ),
-    OpSpec(
-        "VectorQuantizer(learn='gradient')",
-        _vector_quantizer("gradient"),
-        _case,
-        _reference(1.0),
-        _FUNCTIONS,
-        surrogate=_surrogate(1.0),
-    ),
+    _vector_spec("ema"),
+    _vector_spec("gradient"),
+    _vector_spec("ema", normalize=True),
+    _vector_spec("gradient", normalize=True),
+    _vector_spec("ema", estimator="rotation"),
+    _vector_spec("gradient", estimator="rotation"),
+    _vector_spec("ema", normalize=True, estimator="rotation"),
+    _vector_spec("gradient", normalize=True, estimator="rotation"),
     OpSpec(
         "SoftQuantizer",
         _soft_quantizer,

@@ -1,13 +1,14 @@
 """VectorQuantizer: the nearest code of a learned codebook."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 from tinyvq_kernels import code_sums, nearest_code
 
 from tinyvq import ops
+from tinyvq.entropy import uniform_bits
 from tinyvq.errors import ConfigError
 from tinyvq.nn import Buffer, Module, Parameter
 from tinyvq.quantizers._interface import (
@@ -23,6 +24,12 @@ from tinyvq.quantizers._kmeans import kmeans
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, as_tensor
 
+Estimator = Literal["straight_through", "rotation"]
+ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "straight_through": ops.straight_through,
+    "rotation": ops.rotation_trick,
+}
+
 
 class VectorQuantizer(Module):
     """Replace each vector by the nearest of M codes (squared Euclidean distance).
@@ -36,9 +43,17 @@ class VectorQuantizer(Module):
     restart_below  a code chosen less often than this share of the average code (by
                    running mean) is dead, and is placed on a random vector of the
                    batch; 0 turns it off
+    normalize      vectors and codes of length 1, so that the nearest code is the one of
+                   the most similar direction. With a code_dim that is small beside the
+                   encoder's width (its last layer is the projection) these are the
+                   factorised, l2-normalised codes of ViT-VQGAN
+    estimator      how the decoder's gradient passes the lookup: "straight_through", or
+                   "rotation", turned and stretched from the code's place to z's
     rng            draws the first codebook and the restarts
 
-    Source: van den Oord et al., arXiv:1711.00937; running means: its appendix A.1.
+    Sources: van den Oord et al., arXiv:1711.00937; running means: its appendix A.1;
+    normalised codes: Yu et al., arXiv:2110.04627, section 3.2; rotation: Fifty et al.,
+    arXiv:2410.06424.
     """
 
     def __init__(
@@ -51,6 +66,8 @@ class VectorQuantizer(Module):
         decay: float = 0.99,
         kmeans_start: bool = True,
         restart_below: float = 0.1,
+        normalize: bool = False,
+        estimator: Estimator = "straight_through",
         rng: Stream | None = None,
     ) -> None:
         if num_codes < 1 or code_dim < 1:
@@ -60,6 +77,10 @@ class VectorQuantizer(Module):
             )
         if learn not in ("ema", "gradient"):
             raise ConfigError(f'learn must be "ema" or "gradient", got {learn!r}')
+        if estimator not in ESTIMATORS:
+            raise ConfigError(
+                f"estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}"
+            )
         shares = 0 <= decay < 1 and 0 <= restart_below < 1
         if not (shares and 0 <= commitment < math.inf):
             raise ConfigError(
@@ -72,6 +93,8 @@ class VectorQuantizer(Module):
         self.decay = decay
         self.kmeans_start = kmeans_start
         self.restart_below = restart_below
+        self.normalize = normalize
+        self.estimator = estimator
         self._rng = rng or Stream.fresh()
         first = self._rng.child("codebook").uniform(
             (num_codes, code_dim), -1 / num_codes, 1 / num_codes, "float32"
@@ -88,10 +111,11 @@ class VectorQuantizer(Module):
     def __call__(self, z: Tensor) -> QuantizerOutput:
         """Quantize z (..., D); the codebook stays as it is."""
         check_vectors("VectorQuantizer", z, self.code_dim)
+        z, table = self._placed(z), self._placed(self.codebook)
         vectors = z.array.reshape(-1, self.code_dim)  # (N, D)
-        flat = nearest_code(vectors, self.codebook.array)
+        flat = nearest_code(vectors, table.array)
         indices = flat.reshape(z.shape[:-1])  # (...)
-        codes = ops.embedding(self.codebook, indices)
+        codes = ops.embedding(table, indices)
         loss = ops.vq_loss(
             z,
             codes,
@@ -100,7 +124,7 @@ class VectorQuantizer(Module):
         )
         counts = np.bincount(flat, minlength=self.num_codes)
         return QuantizerOutput(
-            quantized=ops.straight_through(z, codes),
+            quantized=ESTIMATORS[self.estimator](z, codes),
             codes=codes,
             indices=indices,
             loss=loss,
@@ -109,7 +133,12 @@ class VectorQuantizer(Module):
 
     def lookup(self, indices: Indices) -> Tensor:
         """Return the codes of indices (...): (..., D), constant."""
-        return ops.embedding(self.codebook.detach(), as_tensor(indices))
+        table = self._placed(self.codebook.detach())
+        return ops.embedding(table, as_tensor(indices))
+
+    def _placed(self, vectors: Tensor) -> Tensor:
+        """Put vectors (..., D) where they are compared: as they are, or at length 1."""
+        return ops.l2_normalize(vectors) if self.normalize else vectors
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Move the codebook by what a batch chose: start, running means, restarts."""
@@ -185,4 +214,4 @@ class VectorQuantizer(Module):
     @property
     def bits_per_index(self) -> float:
         """log2 M: the KL of a one-hot posterior to the uniform prior, a constant."""
-        return math.log2(self.num_codes)
+        return uniform_bits(self.num_codes)

@@ -1,0 +1,304 @@
+"""The VQ-GAN of the preset `small`, PatchGAN and the step of both, in plain PyTorch.
+
+What tinyvq is held against and timed beside. Written with PyTorch's own layers and
+autograd: the adaptive weight by two calls of `autograd.grad`, the generator's step by
+one loss, gradients past the codebook by `detach`. Images are (N,C,H,W) here.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.peers.torch_vqvae import TorchQuantizer, TorchVQVAE, to_torch
+from tinyvq.models import VQVAE, PatchGAN
+from tinyvq.nn import Module
+from tinyvq.rng import Stream
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    groups = max(1, min(32, channels // 4))
+    while channels % groups:
+        groups -= 1
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+class Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            norm(inputs),
+            nn.SiLU(),
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            norm(outputs),
+            nn.SiLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+        )
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x if self.skip is None else self.skip(x)) + self.body(x)
+
+
+class Attention(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(x)
+        q, k, v = (
+            layer(y).flatten(2).transpose(1, 2).unsqueeze(1)  # (N,1,H·W,C)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v).squeeze(1)  # (N,H·W,C)
+        return x + self.out(mixed.transpose(1, 2).reshape(x.shape))
+
+
+class Upsample(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+def middle(width: int) -> list[nn.Module]:
+    return [Block(width, width), Attention(width), Block(width, width)]
+
+
+def encoder(
+    channels: int, code_dim: int, widths: Sequence[int], first: int, blocks: int
+) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(channels, first, 3, padding=1)]
+    width = first
+    for level, wide in enumerate(widths):
+        for _ in range(blocks):
+            layers.append(Block(width, wide))
+            width = wide
+        if level < len(widths) - 1:
+            layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+    return nn.Sequential(
+        *layers,
+        *middle(width),
+        norm(width),
+        nn.SiLU(),
+        nn.Conv2d(width, code_dim, 3, padding=1),
+        nn.Conv2d(code_dim, code_dim, 1),
+    )
+
+
+def decoder(
+    channels: int, code_dim: int, widths: Sequence[int], blocks: int
+) -> nn.Sequential:
+    width = widths[-1]
+    layers: list[nn.Module] = [
+        nn.Conv2d(code_dim, code_dim, 1),
+        nn.Conv2d(code_dim, width, 3, padding=1),
+        *middle(width),
+    ]
+    for level in reversed(range(len(widths))):
+        for _ in range(blocks):
+            layers.append(Block(width, widths[level]))
+            width = widths[level]
+        if level > 0:
+            layers.append(Upsample(width))
+    return nn.Sequential(
+        *layers, norm(width), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)
+    )
+
+
+class TorchVQGAN(TorchVQVAE):
+    """The preset `small` around a quantizer; further arguments are the preset's."""
+
+    def __init__(
+        self,
+        quantizer: TorchQuantizer,
+        *,
+        channels: int = 3,
+        hidden: int = 32,
+        multipliers: Sequence[int] = (1, 2, 4),
+        code_dim: int = 64,
+        pixel_variance: float = 1.0,
+    ) -> None:
+        nn.Module.__init__(self)
+        widths = [hidden * m for m in multipliers]
+        self.encoder = encoder(channels, code_dim, widths, hidden, 1)
+        self.quantizer = quantizer
+        self.decoder = decoder(channels, code_dim, widths, 1)
+        self.pixel_variance = pixel_variance
+
+
+class TorchPatchGAN(nn.Module):
+    """Convolutions, batch norms and leaky ReLUs; the logits of overlapping patches."""
+
+    def __init__(self, channels: int, hidden: int, layers: int, normed: bool) -> None:
+        super().__init__()
+        blocks = []
+        for i in range(layers + 1):
+            width = hidden * min(2**i, 8)
+            batch = normed and i > 0
+            stride = 2 if i < layers else 1
+            conv = nn.Conv2d(channels, width, 4, stride, padding=1, bias=not batch)
+            norms = [nn.BatchNorm2d(width)] if batch else []
+            blocks.append(nn.Sequential(conv, *norms, nn.LeakyReLU(0.2)))
+            channels = width
+        self.body = nn.ModuleList(blocks)
+        self.head = nn.Conv2d(channels, 1, 4, padding=1)
+
+    def judge(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        features = []
+        for block in self.body:
+            x = block(x)
+            features.append(x)
+        return self.head(x), features
+
+
+class TorchLeCAM:
+    """Running means of the verdicts, zero-debiased."""
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay, self.weight = decay, 0.0
+        self.real = self.fake = 0.0
+
+    def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        if self.weight == 0:
+            return (real.sum() + fake.sum()) * 0
+        above = F.relu(real - self.fake / self.weight)
+        below = F.relu(self.real / self.weight - fake)
+        return above.square().mean() + below.square().mean()
+
+    def update(self, real: torch.Tensor, fake: torch.Tensor) -> None:
+        keep, take = self.decay, 1 - self.decay
+        self.real = keep * self.real + take * real.mean().item()
+        self.fake = keep * self.fake + take * fake.mean().item()
+        self.weight = keep * self.weight + take
+
+
+class StepMeasures(NamedTuple):
+    loss: float
+    adaptive_weight: float
+    discriminator_loss: float
+    indices: torch.Tensor
+
+
+class TorchGANStep:
+    """Both optimisers, and a step of each, with the hinge loss.
+
+    weight, eps, lecam, matching   as in `tinyvq.training.vqgan.VQGANOptions`
+    """
+
+    def __init__(
+        self,
+        model: TorchVQGAN,
+        judge: TorchPatchGAN,
+        *,
+        lr: float,
+        weight: float,
+        eps: float,
+        lecam: float,
+        matching: float,
+    ) -> None:
+        self.model, self.judge = model, judge
+        self.weight, self.eps = weight, eps
+        self.lecam_weight, self.matching = lecam, matching
+        self.lecam = TorchLeCAM()
+        betas = (0.5, 0.9)
+        self.adam = torch.optim.Adam(model.parameters(), lr, betas)
+        self.judge_adam = torch.optim.Adam(judge.parameters(), lr, betas)
+
+    def step(self, x: torch.Tensor, pressure: float) -> StepMeasures:
+        kept = [buffer.clone() for buffer in self.judge.buffers()]
+        output = self.model(x)
+        total, adaptive = output.loss, 0.0
+        if pressure > 0:
+            verdict = self._verdict(output.reconstruction, x)
+            last = self.model.decoder[-1].weight
+            wanted = output.mse / self.model.pixel_variance
+            g_rec, g_gan = (
+                torch.autograd.grad(loss, last, retain_graph=True)[0].double().norm()
+                for loss in (wanted, verdict)
+            )
+            adaptive = self.weight * min(float(g_rec / (g_gan + self.eps)), 1e4)
+            total = total + pressure * adaptive * verdict
+        self.adam.zero_grad()
+        total.backward()
+        self.adam.step()
+        self.model.quantizer.update(self.adam)
+        # The generator's step leaves the running statistics of the judge as they were.
+        for buffer, before in zip(self.judge.buffers(), kept, strict=True):
+            buffer.copy_(before)
+        loss = self._judge_step(x, output.reconstruction.detach())
+        return StepMeasures(total.item(), adaptive, loss, output.indices)
+
+    def _verdict(self, made: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        logits, features = self.judge.judge(made)
+        loss = -logits.mean()
+        if self.matching > 0:
+            _, real = self.judge.judge(x)
+            pairs = zip(features, real, strict=True)
+            terms = [F.l1_loss(f, r.detach()) for f, r in pairs]
+            loss = loss + self.matching * sum(terms) / len(terms)
+        return loss
+
+    def _judge_step(self, x: torch.Tensor, made: torch.Tensor) -> float:
+        real, fake = self.judge.judge(x)[0], self.judge.judge(made)[0]
+        loss = (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+        if self.lecam_weight > 0:
+            loss = loss + self.lecam_weight * self.lecam(real, fake)
+        self.judge_adam.zero_grad()
+        loss.backward()
+        self.judge_adam.step()
+        self.lecam.update(real, fake)
+        return loss.item()
+
+
+def copy_weights(mine: Module, theirs: nn.Module) -> None:
+    """Give PyTorch's parameters the values of tinyvq's, in the order of definition."""
+    pairs = zip(mine.parameters(), theirs.parameters(), strict=True)
+    with torch.no_grad():
+        for ours, copy in pairs:
+            copy.copy_(to_torch(ours.numpy()))
+
+
+def vqgan_twin(model: VQVAE, **settings: Any) -> TorchVQGAN:
+    """Build the PyTorch model of a preset `small` with its weights and dtype."""
+    ours = model.quantizer
+    quantizer = TorchQuantizer(
+        ours.num_codes,
+        ours.code_dim,
+        learn=ours.learn,
+        commitment=ours.commitment,
+        decay=ours.decay,
+        kmeans_start=ours.kmeans_start,
+        restart_below=ours.restart_below,
+        rng=Stream(0, "quantizer"),
+    )
+    theirs = TorchVQGAN(
+        quantizer,
+        code_dim=ours.code_dim,
+        pixel_variance=model.pixel_variance,
+        **settings,
+    )
+    theirs.to(to_torch(ours.codebook.numpy()).dtype)
+    copy_weights(model, theirs)
+    with torch.no_grad():
+        quantizer.codebook.copy_(to_torch(ours.codebook.numpy()))
+    return theirs
+
+
+def patchgan_twin(
+    ours: PatchGAN, channels: int, hidden: int, layers: int, normed: bool
+) -> TorchPatchGAN:
+    """Build the PyTorch discriminator with a tinyvq one's weights and dtype."""
+    theirs = TorchPatchGAN(channels, hidden, layers, normed)
+    theirs.to(to_torch(ours.parameters()[0].numpy()).dtype)
+    copy_weights(ours, theirs)
+    return theirs
