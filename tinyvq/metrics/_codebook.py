@@ -4,7 +4,8 @@ Two numbers go by the name of perplexity, and they differ. A batch cannot use mo
 than it has positions, and entropy is concave, so the average over batches lies below
 the perplexity of their split and moves with the batch size. Here `batch_perplexity` is
 that of one batch, and `CodebookUsage.perplexity` that of all that was added, usually a
-whole split.
+whole split. `CodebookUsage.corrected_perplexity` estimates, from whatever was added,
+what the perplexity would be with images without end.
 """
 
 from typing import Any
@@ -12,32 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyvq.errors import ConfigError, DataError, DTypeError, ShapeError
-
-
-def entropy_bits(counts: NDArray[Any]) -> float:
-    """Entropy, in bits, of the code that a random position holds.
-
-    counts  (M,) how often each code was chosen; integer, or the float averages of EMA
-    Raises ShapeError unless counts is (M,) with M ≥ 1, and DataError where a count is
-    negative, NaN or infinite, or where all are zero.
-    """
-    _check_counts(counts)
-    # H = -Σ_m p_m·log2(p_m), with 0·log(0) = 0; an average that has faded can be above
-    # 0 and its share not.
-    p = counts / counts.sum(dtype=np.float64)
-    p = p[p > 0]
-    # The maximum turns the -0.0 of a single code in use into 0.0.
-    return max(0.0, float(-np.sum(p * np.log2(p))))
-
-
-def perplexity(counts: NDArray[Any]) -> float:
-    """Number of evenly used codes that would have the same entropy: from 1 to M.
-
-    counts  (M,), and errors, as for `entropy_bits`
-    """
-    # exp(H in nats) = 2^(H in bits)
-    return float(2.0 ** entropy_bits(counts))
+from tinyvq.entropy import check_counts, entropy_bits, perplexity
+from tinyvq.errors import ConfigError, DataError, DTypeError
+from tinyvq.metrics._entropy_estimate import chao_wang_jost_entropy_bits
 
 
 def codes_used(counts: NDArray[Any]) -> int:
@@ -45,7 +23,7 @@ def codes_used(counts: NDArray[Any]) -> int:
 
     counts  (M,) as for `entropy_bits`, but all of them may be zero
     """
-    _check_counts(counts, may_be_empty=True)
+    check_counts(counts, may_be_empty=True)
     return int(np.count_nonzero(counts))
 
 
@@ -116,6 +94,16 @@ class CodebookUsage:
         return perplexity(self.counts)
 
     @property
+    def corrected_perplexity(self) -> float:
+        """Estimate of the perplexity that no sample's size holds down.
+
+        From `chao_wang_jost_entropy_bits`, at most M. Raises DataError where nothing
+        was added.
+        """
+        bits = chao_wang_jost_entropy_bits(self.counts)
+        return min(float(2.0**bits), float(len(self.counts)))
+
+    @property
     def used(self) -> int:
         """Number of codes chosen at least once."""
         return codes_used(self.counts)
@@ -124,21 +112,3 @@ class CodebookUsage:
     def dead(self) -> int:
         """Number of codes never chosen."""
         return len(self.counts) - self.used
-
-
-def _check_counts(counts: NDArray[Any], may_be_empty: bool = False) -> None:
-    if counts.ndim != 1 or counts.size == 0:
-        raise ShapeError(
-            f"code counts: expected shape (M,) with M ≥ 1, got {counts.shape}"
-        )
-    bad = ~(np.isfinite(counts) & (counts >= 0))
-    if bad.any():
-        m = int(np.argmax(bad))
-        raise DataError(
-            f"code counts: expected finite counts ≥ 0, got {counts[m]} for code {m}"
-        )
-    if not may_be_empty and not counts.any():
-        raise DataError(
-            f"code counts: all {counts.size} are zero, so there is no distribution "
-            "of codes to measure"
-        )
