@@ -261,7 +261,7 @@ def test_images_of_the_users_that_differ_in_size_are_refused(
 
 
 def test_a_name_that_is_not_known_is_an_error() -> None:
-    names_known = "fashion-mnist-5k, fashion-mnist, mnist"
+    names_known = "fashion-mnist-5k, fashion-mnist, mnist, emoji, photos"
     for call in (locate, fetch):
         expected = f"there is no set cifar; the names are {names_known}"
         assert problem(call, "cifar") == expected
@@ -271,13 +271,20 @@ def test_what_is_shipped_is_not_fetched(tmp_path: Path, served: Served) -> None:
     assert fetch("fashion-mnist-5k") == locate("fashion-mnist-5k") == _catalog.SHIPPED
 
 
-def test_sets_to_fetch_name_their_licence_and_a_checksum_of_each_file() -> None:
+def test_every_set_has_a_licence_and_can_be_had_in_one_way() -> None:
     for name, known in CATALOG.items():
         assert known.what
         assert known.licence
+        assert (known.url != "") + (known.recipe is not None) == (
+            name != "fashion-mnist-5k"
+        )
+        assert (known.url == "") == (not known.md5)
+
+
+def test_sets_to_download_have_a_checksum_of_each_file() -> None:
+    for known in (CATALOG["fashion-mnist"], CATALOG["mnist"]):
         assert len(known.class_names) == 10
-        if name != "fashion-mnist-5k":
-            assert known.url.startswith("https://")
-            assert known.url.endswith("/")
-            assert list(known.md5) == list(FILES)
-            assert all(len(bytes.fromhex(md5)) == 16 for md5 in known.md5.values())
+        assert known.url.startswith("https://")
+        assert known.url.endswith("/")
+        assert list(known.md5) == list(FILES)
+        assert all(len(bytes.fromhex(md5)) == 16 for md5 in known.md5.values())

@@ -21,7 +21,7 @@ def test_a_source_that_is_nowhere_is_told_with_the_names(tmp_path: Path) -> None
     assert problem(load, source) == (
         f"{source} is neither a file or folder nor a name; the names are {names}"
     )
-    assert names == "fashion-mnist-5k, fashion-mnist, mnist"
+    assert names == "fashion-mnist-5k, fashion-mnist, mnist, emoji, photos"
 
 
 @pytest.mark.parametrize("source", ["", "a\0b", "no/such/folder/at.all"])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from data.data_examples import LABELS, npy, pixels, problem, zipped
 
-from tinyvq.data import ImageData, load, read_npz
+from tinyvq.data import ImageData, Split, load, read_npz
+from tinyvq.data._npz import packed
 
 
 def save(path: Path, **arrays: Any) -> str:
@@ -254,6 +255,63 @@ def test_labels_of_another_layout_are_refused(path: Path) -> None:
 def test_a_negative_label_is_refused(path: Path) -> None:
     source = save(path, images=pixels(3, 4, 4), labels=np.array([0, -2, 1]))
     assert problem(load, source).endswith("holds a negative label, -2")
+
+
+def test_names_of_images_are_read(path: Path) -> None:
+    names = np.array(["a/1", "b", "c"])
+    single = load(save(path, images=pixels(3, 4, 4), names=names)).everything()
+    np.testing.assert_array_equal(single.names, names)
+    arrays = {"train": pixels(3, 4, 4), "train_names": names, "val": pixels(1, 4, 4)}
+    data = load(save(path, **arrays))
+    np.testing.assert_array_equal(data.split("train").names, names)
+    assert data.split("val").names is None
+
+
+def test_names_without_images_are_refused(path: Path) -> None:
+    source = save(path, images=pixels(3, 4, 4), train_names=np.array(["a", "b", "c"]))
+    assert problem(load, source).endswith("got 'images', 'train_names'")
+
+
+@pytest.mark.parametrize(
+    "names", [np.array(["a", "b"]), np.array([["a"]] * 3), np.arange(3)], ids=str
+)
+def test_names_that_do_not_match_are_refused(path: Path, names) -> None:
+    source = save(path, train=pixels(3, 4, 4), train_names=names)
+    assert problem(load, source) == (
+        f"{path}, names of train, holds {names.shape} {names.dtype}, expected 3 texts, "
+        "a name an image"
+    )
+
+
+def test_a_name_that_stands_twice_is_refused(path: Path) -> None:
+    source = save(path, images=pixels(3, 4, 4), names=np.array(["a", "b", "a"]))
+    assert problem(load, source) == f"{path}, names of images, holds a name twice"
+
+
+def test_what_is_packed_is_read_as_it_was(path: Path) -> None:
+    splits = {
+        "train": Split(
+            pixels(3, 4, 6, 3), np.array([2, 0, 1]), np.array(["a", "b", "ç"])
+        ),
+        "val": Split(pixels(2, 4, 6, 3, seed=1)),
+        "test": Split(pixels(0, 4, 6, 3), names=np.array([], "U1")),
+    }
+    path.write_bytes(packed(splits))
+    found = load(str(path)).splits
+    assert list(found) == list(splits)
+    for name, split in splits.items():
+        for field in ("images", "labels", "names"):
+            value, expected = getattr(found[name], field), getattr(split, field)
+            assert (value is None) == (expected is None)
+            if expected is not None:
+                np.testing.assert_array_equal(value, expected)
+
+
+def test_equal_splits_are_packed_alike_at_any_time(monkeypatch) -> None:
+    splits = {"train": Split(pixels(3, 4, 6, 3), np.array([2, 0, 1]))}
+    first = packed(splits)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    assert packed(splits) == first
 
 
 @pytest.mark.parametrize("other", [(5, 4, 6), (5, 4, 4, 3)], ids=str)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyvq.data._images import Images, Labels
+from tinyvq.data._images import Images, Labels, Names
 from tinyvq.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -62,3 +62,15 @@ def as_labels(array: Array, count: int, where: str) -> Labels:
     if count and labels.min() < 0:
         raise DataError(f"{where} holds a negative label, {labels.min()}")
     return labels
+
+
+def as_names(array: Array, count: int, where: str) -> Names:
+    """Take names (N,), one an image, all different."""
+    if array.shape != (count,) or array.dtype.kind != "U":
+        raise DataError(
+            f"{where} holds {array.shape} {array.dtype}, expected {count} texts, a "
+            "name an image"
+        )
+    if len(np.unique(array)) < count:
+        raise DataError(f"{where} holds a name twice")
+    return array

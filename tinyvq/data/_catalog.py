@@ -1,7 +1,8 @@
 """Image sets by name: where each may be found, and how to get it.
 
 A set is looked for in this order: in tinyvq itself, in the user's own folder
-($TINYVQ_DATA/NAME), where Debian's package puts it, where `fetch` downloads it to.
+($TINYVQ_DATA/NAME), where Debian's package puts it, where `fetch` puts it. Some sets
+are downloaded as idx files; others are built here, into one NAME.npz.
 """
 
 import os
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyvq.data import _emoji, _photos
 from tinyvq.data._arrays import as_images, as_labels
+from tinyvq.data._built import Recipe, build
 from tinyvq.data._idx import read_idx
 from tinyvq.data._images import ImageData, Split
 from tinyvq.data._npz import complete, load_npz
@@ -44,8 +47,9 @@ class ImageSet:
     what      one line about it
     licence   and whom to thank
     packages  folders in which a system's package puts it
-    url       where its files are downloaded from, with a trailing slash; "" if shipped
+    url       where its files are downloaded from, with a trailing slash; "" if none are
     md5       of each file there
+    recipe    how it is built from what is installed
     """
 
     what: str
@@ -54,6 +58,7 @@ class ImageSet:
     packages: tuple[Path, ...] = ()
     url: str = ""
     md5: Mapping[str, str] = field(default_factory=dict)
+    recipe: Recipe | None = None
 
 
 CATALOG: dict[str, ImageSet] = {
@@ -87,6 +92,19 @@ CATALOG: dict[str, ImageSet] = {
             "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
         },
     ),
+    "emoji": ImageSet(
+        "3,900 emoji in colour, 64×64, of the font Noto Color Emoji, in three classes",
+        "SIL Open Font License 1.1, Copyright 2013-2017 Google Inc.",
+        _emoji.CLASS_NAMES,
+        recipe=Recipe(_emoji.lacking, _emoji.make),
+    ),
+    "photos": ImageSet(
+        "7,751 patches in colour, 64×64, of 26 photographs of Debian's wallpapers",
+        "CC BY and others, by photograph: /usr/share/doc/{"
+        f"{','.join(_photos.PHOTOGRAPHS)}}}/copyright",
+        (),
+        recipe=Recipe(_photos.lacking, _photos.make),
+    ),
 }
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -107,9 +125,9 @@ def locate(name: str) -> Path | None:
     if own := os.environ.get("TINYVQ_DATA"):
         place = Path(own) / name
         places.insert(0, place)
-        if place.is_dir() and (missing := _missing(place)):
-            say(f"passing over {place}, for it has no {missing[0]} (.gz)")
-    return next((place for place in places if not _missing(place)), None)
+        if place.is_dir() and (missing := _missing(place, known)):
+            say(f"passing over {place}, for it has no {missing[0]}")
+    return next((place for place in places if not _missing(place, known)), None)
 
 
 def _known(name: str) -> ImageSet:
@@ -118,14 +136,25 @@ def _known(name: str) -> ImageSet:
     return CATALOG[name]
 
 
-def _missing(folder: Path) -> list[str]:
+def _missing(folder: Path, known: ImageSet) -> list[str]:
+    if known.recipe is not None:
+        return [] if _npz_path(folder).is_file() else [_npz_path(folder).name]
+    return [f"{file} (.gz)" for file in _missing_idx(folder)]
+
+
+def _npz_path(folder: Path) -> Path:
+    """Where a built set lies in its folder, which bears its name."""
+    return folder / f"{folder.name}.npz"
+
+
+def _missing_idx(folder: Path) -> list[str]:
     files = [file for pair in IDX_FILES.values() for file in pair]
     return [file for file in files if _idx_path(folder, file) is None]
 
 
 def holds_idx(folder: Path) -> bool:
     """Whether a folder has any of the idx files under MNIST's names."""
-    return len(_missing(folder)) < 4
+    return len(_missing_idx(folder)) < 4
 
 
 def _idx_path(folder: Path, file: str) -> Path | None:
@@ -143,6 +172,8 @@ def load_named(name: str) -> ImageData:
     if folder == SHIPPED:
         found = load_npz(SHIPPED / f"{name}.npz")
         return ImageData(name, found.splits, CATALOG[name].class_names)
+    if CATALOG[name].recipe is not None:
+        return _load_built(name, folder)
     found = load_idx_folder(folder)
     train = found.splits["train"]
     position = np.arange(len(train))
@@ -153,6 +184,15 @@ def load_named(name: str) -> ImageData:
     }
     whole = complete(f"{name} in {folder}", splits)
     return replace(whole, class_names=CATALOG[name].class_names)
+
+
+def _load_built(name: str, folder: Path) -> ImageData:
+    path = _npz_path(folder)
+    try:
+        found = load_npz(path)
+    except DataError as error:
+        raise DataError(f"{error}\nremove it, and {name} is built again") from error
+    return ImageData(f"{name} in {folder}", found.splits, CATALOG[name].class_names)
 
 
 def load_idx_folder(folder: Path) -> ImageData:
@@ -174,17 +214,24 @@ def load_idx_folder(folder: Path) -> ImageData:
 
 
 def fetch(name: str) -> Path:
-    """Download a set, checking each file's checksum -> its folder.
+    """Download a set, checking each file's checksum, or build it -> its folder.
 
-    What is there already is not downloaded again. Raises DataError where the network or
-    the server fails; a file cut short is never kept.
+    What is there already is not fetched again. Raises DataError where the network or
+    the server fails, or where what it is built from is not installed; a file cut short
+    is never kept.
     """
+    known = _known(name)
+    folder = download_folder(name)
+    if known.recipe is not None:
+        if not _missing(folder, known):
+            return folder
+        return build(name, known.recipe, folder, known.licence)
+    return _download(name, known, folder) if known.url else SHIPPED
+
+
+def _download(name: str, known: ImageSet, folder: Path) -> Path:
     import pooch
 
-    known = _known(name)
-    if not known.url:
-        return SHIPPED
-    folder = download_folder(name)
     pooch.get_logger().setLevel("WARNING")  # what it does is said here
     say(f"fetching {name} from {known.url} into {folder} ({known.licence})")
     for file, md5 in known.md5.items():

@@ -134,7 +134,7 @@ def _read_all(
     """Read pictures in threads, until one cannot be used; DataError names it."""
     pictures: list[_Picture] = []
     # Here and not in the threads: Python's warnings are global.
-    with _without_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with without_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         read = pool.map(lambda path: _read(path, image_size), paths)
         for picture in track(read, "reading pictures", len(paths)):
             pictures.append(picture)
@@ -163,12 +163,13 @@ def _check_size(folder: Path, paths: list[Path], pictures: list[_Picture]) -> No
 
 def read_picture(path: Path, image_size: int | None = None) -> Images:
     """Read one picture as bytes (H,W,C), C = 1 or 3; DataError where it is none."""
-    with _without_warnings():
+    with without_warnings():
         return _read(path, image_size).pixels
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
+    """Keep Pillow silent about the pictures that it reads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of sizes: ours is below
         yield
@@ -179,7 +180,7 @@ def _read(path: Path, image_size: int | None) -> _Picture:
         content = read_bytes(path, MAX_FILE)
     except FileError as error:
         raise DataError(str(error)) from error
-    picture = _decode(path, content)
+    picture = decode_picture(path, content)
     if image_size is not None:
         picture = fit_square(picture, image_size)
     pixels = np.asarray(picture)
@@ -187,7 +188,11 @@ def _read(path: Path, image_size: int | None) -> _Picture:
     return _Picture(pixels, split_of(content))
 
 
-def _decode(path: Path, content: bytes) -> "Image":
+def decode_picture(path: Path | str, content: bytes) -> "Image":
+    """Decode a picture as 8-bit grey (L) or colour (RGB), alpha over white.
+
+    path  where it is from, for messages: DataError where it is none
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:

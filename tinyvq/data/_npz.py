@@ -1,19 +1,21 @@
-"""Read .npz files with suspicion: no pickle, and no size taken on trust."""
+"""Read .npz files with suspicion: no pickle, and no size taken on trust; write them."""
 
+import io
 import math
 import os
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyvq.data._arrays import MAX_BYTES, as_images, as_labels
+from tinyvq.data._arrays import MAX_BYTES, as_images, as_labels, as_names
 from tinyvq.data._images import SPLITS, ImageData, Split
 from tinyvq.data._reading import opened
 from tinyvq.data._split import by_content, carve_val
@@ -24,8 +26,10 @@ Array = npt.NDArray[Any]
 # How the arrays of a split are called, by us and by others (Keras, MedMNIST).
 _IMAGES = ("{}", "{}_images", "x_{}", "images_{}")
 _LABELS = ("{}_labels", "y_{}", "labels_{}")
+_NAMES = ("{}_names",)
 _SINGLE_IMAGES = ("images", "x", "arr_0")
 _SINGLE_LABELS = ("labels", "y")
+_SINGLE_NAMES = ("names",)
 # What zipfile and NumPy raise for damage, that of sizes and names included.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
@@ -36,19 +40,21 @@ _DAMAGED = (
 def load_npz(path: Path) -> ImageData:
     """Read a .npz of images: arrays train, val, test, or one array images.
 
-    Labels, where there are any: train_labels, ..., or labels. Other arrays are an
-    error, so that nothing is left out unseen.
+    Labels, where there are any: train_labels, ..., or labels; names of the images
+    likewise: train_names, ..., or names. Other arrays are an error, so that nothing is
+    left out unseen.
     """
     arrays = read_npz(path)
     names = [repr(name) for name in arrays]
     there = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
     splits: dict[str, Split] = {}
     for name in SPLITS:
-        split = _pop_split(path, arrays, name, _IMAGES, _LABELS)
+        split = _pop_split(path, arrays, name, (_IMAGES, _LABELS, _NAMES))
         if split is not None:
             splits[name] = split
-    single = _pop_split(path, arrays, "images", _SINGLE_IMAGES, _SINGLE_LABELS)
-    # What is left over has another name, or is labels without images.
+    forms = (_SINGLE_IMAGES, _SINGLE_LABELS, _SINGLE_NAMES)
+    single = _pop_split(path, arrays, "images", forms)
+    # What is left over has another name, or is labels or names without images.
     if arrays or (single is None) == (not splits):
         raise DataError(
             f"{path} must hold arrays named train, val and test, or one named images "
@@ -73,21 +79,24 @@ def complete(source: str, splits: dict[str, Split]) -> ImageData:
 
 
 def _pop_split(
-    path: Path,
-    arrays: dict[str, Array],
-    name: str,
-    image_names: Sequence[str],
-    label_names: Sequence[str],
+    path: Path, arrays: dict[str, Array], name: str, forms: Sequence[Sequence[str]]
 ) -> Split | None:
-    """Take the images of a split, and its labels, out of the arrays."""
-    images = _pop(arrays, [form.format(name) for form in image_names])
+    """Take the images of a split, their labels and names, out of the arrays."""
+    image_forms, label_forms, name_forms = forms
+    images = _pop(arrays, [form.format(name) for form in image_forms])
     if images is None:
         return None
-    labels = _pop(arrays, [form.format(name) for form in label_names])
     checked = as_images(images, f"{path}, {name},")
-    if labels is None:
-        return Split(checked)
-    return Split(checked, as_labels(labels, len(checked), f"{path}, labels of {name},"))
+    found = Split(checked)
+    labels = _pop(arrays, [form.format(name) for form in label_forms])
+    if labels is not None:
+        labels = as_labels(labels, len(checked), f"{path}, labels of {name},")
+        found = replace(found, labels=labels)
+    names = _pop(arrays, [form.format(name) for form in name_forms])
+    if names is not None:
+        names = as_names(names, len(checked), f"{path}, names of {name},")
+        found = replace(found, names=names)
+    return found
 
 
 def _pop(arrays: dict[str, Array], names: list[str]) -> Array | None:
@@ -95,6 +104,22 @@ def _pop(arrays: dict[str, Array], names: list[str]) -> Array | None:
         if name in arrays:
             return arrays.pop(name)
     return None
+
+
+def packed(splits: Mapping[str, Split]) -> bytes:
+    """Pack splits as the bytes of a .npz that `load_npz` reads; equal ones give equal
+    bytes.
+    """
+    arrays: dict[str, Array] = {}
+    for name, split in splits.items():
+        arrays[name] = split.images
+        if split.labels is not None:
+            arrays[f"{name}_labels"] = split.labels
+        if split.names is not None:
+            arrays[f"{name}_names"] = split.names
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
 
 
 def read_npz(path: Path) -> dict[str, Array]:

@@ -16,8 +16,23 @@ def split_of(content: bytes) -> str:
     By a hash of the content, so that equal images never stand on both sides, and an
     image keeps its side when others come or go.
     """
+    return _TENTHS.get(_hash(content) % 10, "train")
+
+
+def _hash(content: bytes) -> int:
     digest = hashlib.blake2b(content, digest_size=8, person=b"tinyvq split").digest()
-    return _TENTHS.get(int.from_bytes(digest, "little") % 10, "train")
+    return int.from_bytes(digest, "little")
+
+
+def dealt(names: Sequence[str]) -> list[str]:
+    """Divide a few names, in the order of their hashes: a tenth, rounded up, is val,
+    the next is test, the rest train. So none of the splits is empty.
+    """
+    ranked = sorted(names, key=lambda name: _hash(name.encode()))
+    tenth = -(-len(names) // 10)
+    side = dict.fromkeys(ranked[:tenth], "val")
+    side |= dict.fromkeys(ranked[tenth : 2 * tenth], "test")
+    return [side.get(name, "train") for name in names]
 
 
 def by_content(
