@@ -68,7 +68,7 @@ def test_what_is_not_a_run_folder(
     [
         (lambda c: "{", "config.json cannot be read: "),
         (lambda c: json.dumps({**c, "schema": 99}), "was written by a newer tinyvq"),
-        (lambda c: json.dumps({**c, "kind": "prior"}), "holds a prior run, a vqvae"),
+        (lambda c: json.dumps({**c, "kind": "other"}), "holds a other run, "),
         (lambda c: json.dumps({**c, "facts": {}}), "config.json has damaged facts"),
         (
             lambda c: json.dumps({**c, "options": {"hidden": "x"}}),

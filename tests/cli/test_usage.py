@@ -11,7 +11,8 @@ from training.run_examples import environment
 
 from tinyvq import cli as package
 from tinyvq.cli import COMMANDS
-from tinyvq.training.vqvae import VQVAEOptions, option
+from tinyvq.training.options import option
+from tinyvq.training.vqvae import VQVAEOptions
 
 WORDS = [
     word if isinstance(found, tuple) else f"{word} {inner}"

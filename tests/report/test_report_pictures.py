@@ -12,6 +12,7 @@ from PIL import Image
 from tinyvq.data import from_unit
 from tinyvq.errors import FileError, ShapeError
 from tinyvq.report import pictures, save_png
+from tinyvq.report._runs import PANELS
 from tinyvq.report.pictures import (
     GAP,
     PAPER,
@@ -161,7 +162,7 @@ def lines(given: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
         return real(figure)
 
     monkeypatch.setattr(pictures, "_as_png", keep)
-    curve_picture(given)
+    curve_picture(given, PANELS["vqvae"])
     (figure,) = figures
     return [
         {str(line.get_label()): line.get_xydata().tolist() for line in axes.get_lines()}
@@ -192,18 +193,20 @@ def test_a_value_that_was_not_finite_is_left_out(
 
 @pytest.mark.parametrize("count", [1, 2, 500])
 def test_a_curve_of_any_length_is_a_png_of_one_size(count: int) -> None:
-    picture = parse(curve_picture(records(count)))
+    picture = parse(curve_picture(records(count), PANELS["vqvae"]))
     assert picture.shape == (360, 960, 3)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
 
 
 def test_a_curve_without_validation() -> None:
     given = [{k: v for k, v in r.items() if "val" not in k} for r in records()]
-    assert parse(curve_picture(given)).shape == (360, 960, 3)
+    assert parse(curve_picture(given, PANELS["vqvae"])).shape == (360, 960, 3)
 
 
 def test_equal_records_make_equal_bytes() -> None:
-    assert curve_picture(records()) == curve_picture(records())
+    assert curve_picture(records(), PANELS["vqvae"]) == curve_picture(
+        records(), PANELS["vqvae"]
+    )
 
 
 # The codebook.

@@ -13,18 +13,17 @@ from tinyvq.data import from_unit, read_picture
 from tinyvq.report import _runs, draw_reconstructions, draw_results, draw_sample, pick
 from tinyvq.rng import Stream
 from tinyvq.training.evaluation import reconstruct
-from tinyvq.training.vqvae import load_model
+from tinyvq.training.trained import load_tokenizer
 
 
 def test_pick_takes_the_same_spread_of_images_each_time() -> None:
-    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    chosen = pick(images, 20).reshape(-1)
+    chosen = pick(100, 20)
     assert len(chosen) == len(set(chosen.tolist())) == 20
     assert sorted(chosen) == chosen.tolist()
     assert chosen[0] < 20  # not all of one end
     assert chosen[-1] >= 80
-    np.testing.assert_array_equal(pick(images, 20).reshape(-1), chosen)
-    np.testing.assert_array_equal(pick(images, 1000), images)
+    np.testing.assert_array_equal(pick(100, 20), chosen)
+    np.testing.assert_array_equal(pick(100, 1000), np.arange(100))
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def run(images: Path, tmp_path: Path, no_figures: None) -> Path:
 
 
 def test_a_sample_shows_the_model_as_it_is_at_its_step(run: Path, images: Path) -> None:
-    model, _, opened = load_model(run)
+    model, _, opened = load_tokenizer(run)
     found = data.load(str(images))
     (opened.samples / "step-00000008.png").unlink()
     draw_sample(opened, model, found, 8)
@@ -55,7 +54,7 @@ def test_the_results_of_one_run_are_the_same_bytes_twice(
     run: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # with figures
-    model, _, opened = load_model(run)
+    model, _, opened = load_tokenizer(run)
     found = data.load(str(images))
     paths = draw_results(opened, model, found)
     assert [path.name for path in paths] == [
@@ -85,12 +84,12 @@ def test_the_codebook_is_shown_as_the_decoder_sees_it(
         drawn.append((counts, made, caption))
         return b"a codebook"
 
-    monkeypatch.setattr(_runs, "curve_picture", lambda records: b"a curve")
+    monkeypatch.setattr(_runs, "curve_picture", lambda records, panels: b"a curve")
     monkeypatch.setattr(_runs, "codebook_picture", keep)
     run = tmp_path / "run"
     assert main(train_words(run, images, model=model)) == 0
     ((counts, made, caption),) = drawn
-    trained, _, _ = load_model(run)
+    trained, _, _ = load_tokenizer(run)
     each = np.broadcast_to(np.arange(6)[:, None, None], grid)
     np.testing.assert_array_equal(made, trained.decode(each).numpy())
     assert ("one code an image, so these are all it can make" in caption) == said
@@ -100,7 +99,7 @@ def test_the_codebook_is_shown_as_the_decoder_sees_it(
 
 
 def test_reconstructions_of_more_than_a_batch(run: Path, tmp_path: Path) -> None:
-    model, _, _ = load_model(run)
+    model, _, _ = load_tokenizer(run)
     many = Stream(0).integers(256, (205, 8, 8, 1)).astype(np.uint8)
     draw_reconstructions(model, many, tmp_path / "many.png")
     # 21 rows of pairs of 17 pixels with gaps of 4, ten columns of 8.

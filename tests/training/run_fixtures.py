@@ -28,7 +28,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a few bytes for each figure: drawing them is most of a small run's time."""
     from tinyvq.report import _runs
 
-    monkeypatch.setattr(_runs, "curve_picture", lambda records: b"a curve")
+    monkeypatch.setattr(_runs, "curve_picture", lambda records, panels: b"a curve")
     monkeypatch.setattr(
         _runs, "codebook_picture", lambda counts, images, caption: images.tobytes()
     )

@@ -1,5 +1,6 @@
 """A NaN or an infinity stops the run before it can spoil anything, and is named."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tinyvq.nn import Module, Parameter
 from tinyvq.tensor import Tensor
 from tinyvq.training import checkpoint
 from tinyvq.training.guard import check_state, finite_values, guarded_backward
-from tinyvq.training.vqvae import VQVAEOptions, VQVAETask, facts_of
+from tinyvq.training.tokenizer import facts_of
+from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -25,9 +27,19 @@ class Weight(Module):
         self.weight = Parameter(np.array(values, np.float32))
 
 
-def test_it_returns_the_length_of_the_gradients() -> None:
+def guarded(forward: Callable[[], Tensor], model: Module) -> tuple[float, float]:
+    def differentiate() -> float:
+        loss = forward()
+        loss.backward()
+        return loss.item()
+
+    return guarded_backward(differentiate, model)
+
+
+def test_it_returns_the_loss_and_the_length_of_the_gradients() -> None:
     model = Weight(3.0, 4.0)
-    norm = guarded_backward(lambda: ops.sum(model.weight * model.weight), model)
+    loss, norm = guarded(lambda: ops.sum(model.weight * model.weight), model)
+    assert loss == 25.0
     # The gradient of Σ w² is 2w = (6, 8): small integers, so nothing is rounded.
     assert norm == 10.0
     assert model.weight.grad is not None
@@ -37,7 +49,7 @@ def test_it_returns_the_length_of_the_gradients() -> None:
 def test_old_gradients_are_forgotten_first() -> None:
     model = Weight(3.0, 4.0)
     for _ in range(2):
-        norm = guarded_backward(lambda: ops.sum(model.weight * model.weight), model)
+        _, norm = guarded(lambda: ops.sum(model.weight * model.weight), model)
     assert norm == 10.0
 
 
@@ -63,7 +75,7 @@ def test_the_first_bad_value_is_named(
         finite_values(7),
         pytest.raises(NonFiniteError) as caught,
     ):
-        guarded_backward(lambda: forward(model.weight), model)
+        guarded(lambda: forward(model.weight), model)
     said = str(caught.value)
     assert said == f"{named} is not finite, the first bad value of the step"
     assert model.weight.grad is None
@@ -74,15 +86,13 @@ def test_gradients_whose_length_overflows_stop_the_run() -> None:
     # they are too. So a length that is infinite means a gradient that is.
     model = Weight(1.0, 1.0)
     big = Tensor(np.full(2, 1e38, np.float32))
-    assert guarded_backward(lambda: ops.sum(model.weight * big), model) > 1e38
+    assert guarded(lambda: ops.sum(model.weight * big), model)[1] > 1e38
 
 
 def test_another_error_of_the_forward_stays_what_it_is() -> None:
     model = Weight(1.0, 2.0)
     with pytest.raises(ShapeError, match="mse_loss"):
-        guarded_backward(
-            lambda: ops.mse_loss(model.weight, np.zeros(3, np.float32)), model
-        )
+        guarded(lambda: ops.mse_loss(model.weight, np.zeros(3, np.float32)), model)
 
 
 def test_a_search_that_refuses_a_finite_value_is_heard() -> None:
@@ -95,7 +105,7 @@ def test_a_search_that_refuses_a_finite_value_is_heard() -> None:
     x = Tensor(np.zeros((1, 8, 8, 1), np.float32))
     message = r"^step 3: nearest_code: row 0 of z is too large"
     with pytest.raises(NonFiniteError, match=message), finite_values(3):
-        guarded_backward(lambda: model(x).loss, model)
+        guarded(lambda: model(x).loss, model)
 
 
 def test_a_spoilt_state_is_named() -> None:

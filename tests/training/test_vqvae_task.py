@@ -24,15 +24,9 @@ from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
 from tinyvq.training import checkpoint
 from tinyvq.training.run import create
-from tinyvq.training.vqvae import (
-    VALIDATION_IMAGES,
-    VQVAEOptions,
-    VQVAETask,
-    facts_of,
-    load_images,
-    load_model,
-    open_vqvae,
-)
+from tinyvq.training.tokenizer import VALIDATION_IMAGES, facts_of, load_images
+from tinyvq.training.trained import load_tokenizer, open_tokenizer
+from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
 SMALL = {"hidden": 4, "code_dim": 2, "num_codes": 6, "batch_size": 4}
 
@@ -286,15 +280,15 @@ def test_validation_looks_at_so_many_images_at_most(
     np.savez(tmp_path / "images.npz", train=values[:20], val=values[20:])
     task = task_of(tmp_path / "images.npz")
     seen: list[int] = []
-    from tinyvq.training import vqvae
+    from tinyvq.training import tokenizer
 
-    real = vqvae.evaluate
+    real = tokenizer.evaluate
 
     def counting(model: VQVAE, images: Any) -> Any:
         seen.append(len(images))
         return real(model, images)
 
-    monkeypatch.setattr(vqvae, "evaluate", counting)
+    monkeypatch.setattr(tokenizer, "evaluate", counting)
     task.validate()
     assert seen == [VALIDATION_IMAGES]
 
@@ -309,7 +303,7 @@ def run(images: Path, tmp_path: Path, no_figures: None) -> Path:
 
 
 def test_a_loaded_model_is_the_trained_one_in_evaluation(run: Path) -> None:
-    model, options, opened = load_model(run)
+    model, options, opened = load_tokenizer(run)
     assert not any(module.training for _, module in model.named_modules())
     saved = checkpoint.load_latest(opened.checkpoints).arrays
     for name, array in model.state_dict().items():
@@ -324,7 +318,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_named(
     newest = run / "checkpoints" / "step-00000008.safetensors"
     newest.write_bytes(b"cut")
     capsys.readouterr()
-    load_model(run)
+    load_tokenizer(run)
     assert "passing over checkpoint step-00000008: " in capsys.readouterr().err
 
 
@@ -343,7 +337,7 @@ def test_a_checkpoint_of_another_model_is_named(run: Path, change: str) -> None:
         arrays[name] = arrays[name].astype(np.float64)
     checkpoint.save(run / "checkpoints", 9, arrays, saved.info)
     with pytest.raises(CheckpointError, match=r"step-00000009\.safetensors does not"):
-        load_model(run)
+        load_tokenizer(run)
 
 
 def edit(run: Path, **changes: Any) -> None:
@@ -356,7 +350,7 @@ def edit(run: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "prior"}, "holds a prior run, a vqvae run is needed"),
+        ({"kind": "prior"}, "holds a prior run, a vqvae or vqgan run is needed"),
         ({"facts": {}}, r"config\.json has damaged facts: \{\}"),
         ({"facts": lambda f: {**f, "image_shape": [8, 8]}}, "has damaged facts"),
         ({"facts": lambda f: {**f, "image_shape": ["8", 8, 1]}}, "has damaged facts"),
@@ -373,13 +367,13 @@ def test_a_configuration_that_does_not_fit_is_named(
 ) -> None:
     edit(run, **changes)
     with pytest.raises(RunError, match=message):
-        open_vqvae(run)
+        open_tokenizer(run)
 
 
 def test_an_edited_size_does_not_fit_the_checkpoint(run: Path) -> None:
     edit(run, options=lambda options: {**options, "hidden": 8})
     with pytest.raises(CheckpointError, match=r"does not fit: encoder"):
-        load_model(run)
+        load_tokenizer(run)
 
 
 def test_a_run_without_a_checkpoint_is_named(images: Path, tmp_path: Path) -> None:
@@ -387,7 +381,7 @@ def test_a_run_without_a_checkpoint_is_named(images: Path, tmp_path: Path) -> No
     options = dataclasses.asdict(VQVAEOptions(data=str(images), **SMALL))
     create(tmp_path / "run", "vqvae", options, facts)
     with pytest.raises(CheckpointError, match=r"no checkpoint in .*: no step-\*\.json"):
-        load_model(tmp_path / "run")
+        load_tokenizer(tmp_path / "run")
 
 
 def test_state_and_load_state_are_inverse(images: Path) -> None:

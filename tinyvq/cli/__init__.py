@@ -19,9 +19,22 @@ from tinyvq.training.loop import Stopped
 # that each starts as fast as it can.
 COMMANDS: dict[str, Any] = {
     "demo": ("_demo:demo", "train on the shipped images, show what was learned"),
-    "train": {"vqvae": ("_train:train_vqvae", "train a VQ-VAE")},
+    "train": {
+        "vqvae": ("_train:train_vqvae", "train a VQ-VAE"),
+        "vqgan": ("_train:train_vqgan", "train a VQ-GAN"),
+        "prior": ("_train:train_prior", "train a prior over a tokenizer's codes"),
+        "noise-vqgan": (
+            "_train:train_noise_vqgan",
+            "train a generator from noise, through a codebook",
+        ),
+    },
+    "sample": ("_sample:sample", "make new images"),
+    "complete": ("_sample:complete", "keep the upper half of images, draw the rest"),
+    "interpolate": ("_sample:interpolate", "go from one image to another by codes"),
+    "augment": ("_sample:augment", "write new images, class by class"),
     "evaluate": ("_inspect:evaluate", "measure a run on a split"),
     "reconstruct": ("_inspect:reconstruct", "draw images above reconstructions"),
+    "report": ("_report:report", "write a run's curves and pictures as one page"),
     "encode": ("_codes:encode", "turn images into codes"),
     "decode": ("_codes:decode", "turn codes back into pictures"),
     "data": {

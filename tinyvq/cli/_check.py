@@ -9,13 +9,18 @@ from tyro.conf import Positional
 
 from tinyvq.cli._parse import parse
 from tinyvq.errors import ConfigError, GradientError
+from tinyvq.losses import _specs as loss_specs
 from tinyvq.messages import say, track
 from tinyvq.ops import _specs as op_specs
 from tinyvq.quantizers import _specs as quantizer_specs
 from tinyvq.testing import OpSpec, verify
 from tinyvq.training.progress import compile_kernels
 
-ALL_SPECS: tuple[OpSpec, ...] = (*op_specs.SPECS, *quantizer_specs.SPECS)
+ALL_SPECS: tuple[OpSpec, ...] = (
+    *op_specs.SPECS,
+    *quantizer_specs.SPECS,
+    *loss_specs.SPECS,
+)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tinyvq.models import VQVAE
 from tinyvq.report import save_png
 from tinyvq.training.evaluation import BATCH, reconstruct
 from tinyvq.training.progress import compile_kernels
-from tinyvq.training.vqvae import load_model
+from tinyvq.training.trained import load_tokenizer
 
 Array = npt.NDArray[Any]
 
@@ -83,7 +83,7 @@ class Decode:
 def decode(args: Sequence[str]) -> int:
     """Decode an .npz of indices into a folder of PNGs."""
     asked = parse(Decode, args, "decode")
-    model, _, _ = load_model(asked.run)
+    model, _, _ = load_tokenizer(asked.run)
     arrays = read_npz(asked.codes)
     indices = _checked_indices(arrays, asked.codes, model)
     names = _checked_names(arrays, asked.codes, len(indices))

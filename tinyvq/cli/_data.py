@@ -21,20 +21,29 @@ def list_sets(args: Sequence[str]) -> int:
     for name, known in data.CATALOG.items():
         place = data.locate(name)
         print(f"{name}\n  {known.what}\n  licence: {known.licence}")
-        print(f"  {place or f'not here yet: tinyvq data fetch {name}'}\n")
+        print(f"  {place or _how_to_get(name)}\n")
     return 0
+
+
+def _how_to_get(name: str) -> str:
+    recipe = data.CATALOG[name].recipe
+    if recipe is None:
+        return f"not here yet: tinyvq data fetch {name}"
+    if lacking := recipe.lacking():
+        return f"cannot be built: {lacking}"
+    return f"can be built from what is installed: tinyvq data fetch {name}"
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """Download an image set, checking its checksums."""
+    """Download an image set, checking its checksums, or build it."""
 
     name: Positional[str]
     """Its name, as `tinyvq data list` shows it."""
 
 
 def fetch(args: Sequence[str]) -> int:
-    """Download an image set unless it is here already."""
+    """Download or build an image set unless it is here already."""
     name = parse(Fetch, args, "data fetch").name
     if name not in data.CATALOG:
         raise ConfigError(f"no set {name!r}; there is: {', '.join(data.CATALOG)}")

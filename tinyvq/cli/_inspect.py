@@ -15,8 +15,10 @@ from tinyvq.messages import say
 from tinyvq.models import VQVAE
 from tinyvq.report import draw_reconstructions, pick
 from tinyvq.training.evaluation import evaluate as measure
+from tinyvq.training.prior_evaluation import evaluate_prior
 from tinyvq.training.progress import compile_kernels
-from tinyvq.training.vqvae import load_model
+from tinyvq.training.run import open_run
+from tinyvq.training.trained import load_prior, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,26 @@ class Evaluate:
 def evaluate(args: Sequence[str]) -> int:
     """Measure a trained run."""
     asked = parse(Evaluate, args, "evaluate")
-    model, images = open_model(asked.run, asked.data, asked.fit)
-    found = measure(model, images.split(asked.split).images).as_dict()
+    found = _figures(asked)
     if asked.json:
         print(json.dumps(found))
     else:
         print_figures(found)
     return 0
+
+
+def _figures(asked: Evaluate) -> dict[str, float | int | None]:
+    if open_run(asked.run).kind != "prior":
+        model, images = open_model(asked.run, asked.data, asked.fit)
+        return measure(model, images.split(asked.split).images).as_dict()
+    if asked.data is not None or asked.fit:
+        raise ConfigError(
+            "a prior is measured on the images that it was trained for: drop --data "
+            "and --fit"
+        )
+    trained = load_prior(asked.run)
+    compile_kernels()
+    return {**evaluate_prior(trained, trained.images(), asked.split).as_dict()}
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,8 @@ def reconstruct(args: Sequence[str]) -> int:
     if asked.count < 1:
         raise ConfigError(f"--count must be at least 1, got {asked.count}")
     model, images = open_model(asked.run, asked.data, asked.fit)
-    chosen = pick(images.split(asked.split).images, asked.count)
+    found = images.split(asked.split).images
+    chosen = found[pick(len(found), asked.count)]
     draw_reconstructions(model, chosen, asked.out)
     say(f"wrote {asked.out}")
     return 0
@@ -79,7 +95,7 @@ def reconstruct(args: Sequence[str]) -> int:
 
 def open_model(folder: Path, other: str | None, fit: bool) -> tuple[VQVAE, ImageData]:
     """Load a run's model and its images, or other ones that suit it."""
-    model, options, run = load_model(folder)
+    model, options, run = load_tokenizer(folder)
     height, width, channels = run.facts["image_shape"]
     compile_kernels()
     if other is None:

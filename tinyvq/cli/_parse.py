@@ -8,17 +8,26 @@ import tyro
 T = TypeVar("T")
 
 
-def parse(kind: type[T], args: Sequence[str], command: str, default: Any = None) -> T:
+def parse(
+    kind: type[T],
+    args: Sequence[str],
+    command: str,
+    default: Any = None,
+    what: str | None = None,
+) -> T:
     """Parse the arguments of `tinyvq COMMAND`; exits with status 2 on wrong usage.
 
     default  an instance whose values stand where nothing is typed
+    what     one line about the command; the dataclass's own by default
     """
-    more = {} if default is None else {"default": default}
+    more: dict[str, Any] = {"config": (tyro.conf.FlagCreatePairsOff,)}
+    if default is not None:  # with a flag set there, it may be typed again
+        more = {"default": default}
     parsed: T = tyro.cli(
         kind,
         args=list(args),
         prog=f"tinyvq {command}",
-        config=(tyro.conf.FlagCreatePairsOff,),
+        description=what,
         **more,
     )
     return parsed

@@ -1,81 +1,176 @@
-"""`tinyvq train ...`."""
+"""`tinyvq train ...`: one command a kind of run, all alike."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from tyro.conf import OmitArgPrefixes
 
+from tinyvq import report
 from tinyvq.cli._parse import parse
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.messages import say
-from tinyvq.models import VQVAE
-from tinyvq.report import draw_results, draw_sample
-from tinyvq.training.loop import train
+from tinyvq.training import prior as priors
+from tinyvq.training import tokenizer as tokenizers
+from tinyvq.training.loop import Task, train
+from tinyvq.training.noise import NoiseOptions, NoiseTask
+from tinyvq.training.options import RunOptions, option
+from tinyvq.training.prior import PriorOptions, PriorTask
 from tinyvq.training.progress import compile_kernels
 from tinyvq.training.run import Run, create
-from tinyvq.training.vqvae import (
-    VQVAEOptions,
-    VQVAETask,
-    facts_of,
-    load_images,
-    open_vqvae,
-    option,
+from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
+from tinyvq.training.trained import (
+    images_of,
+    keep_tokenizer,
+    open_kind,
+    tokenizer_of_prior,
 )
+from tinyvq.training.vqgan import VQGANOptions, VQGANTask
+from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
+
+Options = TypeVar("Options", bound=RunOptions)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainVQVAE:
-    """Train a VQ-VAE on images."""
+class Train(Generic[Options]):
+    """What `tinyvq train KIND` takes."""
 
     out: Path
     """The run folder to make, or with --resume to go on with."""
-    options: OmitArgPrefixes[VQVAEOptions] = dataclasses.field(
-        default_factory=VQVAEOptions
-    )
+    options: OmitArgPrefixes[Options]
     resume: bool = False
     """Go on with the run in --out: its saved options win, only --steps may change."""
 
 
-def train_vqvae(args: Sequence[str]) -> int:
-    """Train a VQ-VAE on images."""
-    asked = parse(TrainVQVAE, args, "train vqvae")
-    options = _saved_options(asked.out, args) if asked.resume else asked.options
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A task that is ready to train, and what there is to do around it.
+
+    facts     for config.json
+    draw      draws a sample at a step
+    finish    draws what was learned -> the pictures
+    begin     what else a run needs before its first step
+    """
+
+    task: Task
+    facts: dict[str, Any]
+    draw: Callable[[Run, int], None]
+    finish: Callable[[Run], list[Path]]
+    begin: Callable[[Run], None] = lambda run: None
+
+
+def _tokenizer_job(
+    make: Callable[..., TokenizerTask], options: TokenizerOptions
+) -> Job:
+    images = tokenizers.load_images(options)
+    facts = tokenizers.facts_of(images)
+    task = make(options, images, facts)
+    return Job(
+        task,
+        facts,
+        lambda run, step: report.draw_sample(run, task.model, images, step),
+        lambda run: report.draw_results(run, task.model, images),
+    )
+
+
+def _noise_job(options: NoiseOptions) -> Job:
+    images = tokenizers.load_images(options)
+    facts = tokenizers.facts_of(images)
+    task = NoiseTask(options, images, facts)
+    return Job(
+        task,
+        facts,
+        lambda run, step: report.draw_noise_sample(run, task.model, step),
+        lambda run: report.draw_noise_results(run, task.model, images),
+    )
+
+
+def _prior_job(options: PriorOptions, run: Run | None) -> Job:
+    tokenizer, its_options, original = tokenizer_of_prior(options, run)
+    images = images_of(its_options, original, options.data)
+    codes = {
+        name: priors.encode(tokenizer, images.split(name), f"{name} images")
+        for name in ("train", "val")
+    }
+    facts = priors.facts_of(tokenizer, images, codes, options.labels == "use")
+    task = PriorTask(options, codes, facts)
+    return Job(
+        task,
+        facts,
+        lambda run, step: report.draw_prior_sample(run, task.prior, tokenizer, step),
+        lambda run: report.draw_prior_results(run, task.prior, tokenizer, images),
+        begin=lambda run: keep_tokenizer(run, tokenizer, original),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of run: what it takes, and how to make a job of it, new or resumed."""
+
+    options: type[RunOptions]
+    what: str
+    job: Callable[[Any, Run | None], Job]
+
+
+KINDS: dict[str, Kind] = {
+    "vqvae": Kind(
+        VQVAEOptions,
+        "Train a VQ-VAE on images.",
+        lambda options, _: _tokenizer_job(VQVAETask, options),
+    ),
+    "vqgan": Kind(
+        VQGANOptions,
+        "Train a VQ-GAN on images: a VQ-VAE with an adversary.",
+        lambda options, _: _tokenizer_job(VQGANTask, options),
+    ),
+    "prior": Kind(
+        PriorOptions, "Train a prior over the codes of a tokenizer.", _prior_job
+    ),
+    "noise-vqgan": Kind(
+        NoiseOptions,
+        "Train a generator of images from noise, through a codebook.",
+        lambda options, _: _noise_job(options),
+    ),
+}
+
+
+def train_kind(name: str, args: Sequence[str]) -> int:
+    """Train a run of a kind, from the words of the command line."""
+    kind = KINDS[name]
+    shape = Train[kind.options]  # type: ignore[name-defined]
+    asked = parse(shape, args, f"train {name}", what=kind.what)
+    options = asked.options
+    if asked.resume:
+        options = _saved_options(name, shape, asked.out, args)
     compile_kernels()
-    run, _ = run_vqvae(asked.out, options, resume=asked.resume)
-    say(f"done: {run.folder} (reconstructions.png, curve.png, codebook.png)")
+    run, pictures = run_kind(name, asked.out, options, resume=asked.resume)
+    say(f"done: {run.folder} ({', '.join(path.name for path in pictures)})")
     return 0
 
 
-def run_vqvae(out: Path, options: VQVAEOptions, *, resume: bool) -> tuple[Run, VQVAE]:
+def run_kind(
+    name: str, out: Path, options: RunOptions, *, resume: bool = False
+) -> tuple[Run, list[Path]]:
     """Train in a run folder, new or resumed, and draw what was learned."""
-    images = load_images(options)
-    facts = facts_of(images)
-    task = VQVAETask(options, images, facts)  # before the folder: it checks the options
-    if resume:
-        _, run = open_vqvae(out)
-        if run.facts["data_digest"] != facts["data_digest"]:
-            raise RunError(
-                f"{options.data} now holds other images than those that {out} was "
-                "trained on; a resumed run would not be the same run"
-            )
-    else:
-        run = create(out, "vqvae", dataclasses.asdict(options), facts)
-    train(
-        task,
-        run,
-        options.schedule(),
-        draw=lambda step: draw_sample(run, task.model, images, step),
-    )
-    draw_results(run, task.model, images)
-    return run, task.model
+    kind = KINDS[name]
+    old = open_kind(out, {name: kind.options})[1] if resume else None
+    job = kind.job(options, old)  # before the folder: it checks the options
+    if old is not None and old.facts["data_digest"] != job.facts["data_digest"]:
+        raise RunError(
+            f"the data now holds other images than those that {out} was trained on; a "
+            "resumed run would not be the same run"
+        )
+    run = old or create(out, name, dataclasses.asdict(options), job.facts)
+    job.begin(run)
+    train(job.task, run, options.schedule(), draw=lambda step: job.draw(run, step))
+    return run, job.finish(run)
 
 
-def _saved_options(out: Path, args: Sequence[str]) -> VQVAEOptions:
+def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> RunOptions:
     """Parse again over the saved options, so that only what was typed differs."""
-    saved, _ = open_vqvae(out)
-    default = TrainVQVAE(out, saved)
-    asked = parse(TrainVQVAE, args, "train vqvae", default).options
+    saved, _ = open_kind(out, {name: KINDS[name].options})
+    asked: RunOptions = parse(shape, args, f"train {name}", shape(out, saved)).options
     for field in dataclasses.fields(saved):
         before, now = getattr(saved, field.name), getattr(asked, field.name)
         if before != now and field.name != "steps":
@@ -84,3 +179,23 @@ def _saved_options(out: Path, args: Sequence[str]) -> VQVAEOptions:
                 f"has {before}; with --resume only --steps may change"
             )
     return asked
+
+
+def train_vqvae(args: Sequence[str]) -> int:
+    """Train a VQ-VAE."""
+    return train_kind("vqvae", args)
+
+
+def train_vqgan(args: Sequence[str]) -> int:
+    """Train a VQ-GAN."""
+    return train_kind("vqgan", args)
+
+
+def train_prior(args: Sequence[str]) -> int:
+    """Train a prior over codes."""
+    return train_kind("prior", args)
+
+
+def train_noise_vqgan(args: Sequence[str]) -> int:
+    """Train a generator of images from noise."""
+    return train_kind("noise-vqgan", args)

@@ -1,6 +1,32 @@
 """Pictures of what was learned."""
 
-from tinyvq.report._runs import draw_reconstructions, draw_results, draw_sample, pick
-from tinyvq.report.pictures import save_png
+from tinyvq.report._runs import (
+    draw_curve,
+    draw_nearest,
+    draw_noise_results,
+    draw_noise_sample,
+    draw_prior_results,
+    draw_prior_sample,
+    draw_reconstructions,
+    draw_results,
+    draw_sample,
+    pick,
+)
+from tinyvq.report.page import write_page
+from tinyvq.report.pictures import image_grid, save_png
 
-__all__ = ["draw_reconstructions", "draw_results", "draw_sample", "pick", "save_png"]
+__all__ = [
+    "draw_curve",
+    "draw_nearest",
+    "draw_noise_results",
+    "draw_noise_sample",
+    "draw_prior_results",
+    "draw_prior_sample",
+    "draw_reconstructions",
+    "draw_results",
+    "draw_sample",
+    "image_grid",
+    "pick",
+    "save_png",
+    "write_page",
+]

@@ -3,19 +3,29 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from tinyvq.data import ImageData
 from tinyvq.files import write_atomically
 from tinyvq.metrics import CodebookUsage
-from tinyvq.models import VQVAE
+from tinyvq.models import VQVAE, NoiseVQGAN, Prior
 from tinyvq.report.pictures import (
+    Panel,
     codebook_picture,
     curve_picture,
+    image_grid,
     reconstruction_picture,
     save_png,
 )
 from tinyvq.rng import Stream
 from tinyvq.training.evaluation import Images, reconstruct
+from tinyvq.training.generation import (
+    SamplingOptions,
+    decode,
+    draw_codes,
+    from_noise,
+    nearest_images,
+)
 from tinyvq.training.metrics_log import read
 from tinyvq.training.run import Run
 
@@ -23,11 +33,44 @@ SHOWN = 20  # images in a sample
 CODE_GRID = 3  # a code is shown as the decoder's picture of up to 3×3 positions of it
 COUNTED = 1000  # images whose codes the picture of the codebook counts
 
+_ERROR = Panel(
+    "error: mse / pixel variance",
+    (("nmse", "training batch"), ("val_nmse", "validation")),
+    log=True,
+)
+_USE = Panel(
+    "codebook use: perplexity",
+    (("batch_perplexity", "training batch"), ("val_perplexity", "validation")),
+)
+_VERDICTS = Panel(
+    "the discriminator's mean verdict",
+    (("logits_real", "on originals"), ("logits_made", "on made images")),
+)
+# What the picture of each kind of run's curve shows.
+PANELS: dict[str, tuple[Panel, ...]] = {
+    "vqvae": (_ERROR, _USE),
+    "vqgan": (
+        _ERROR,
+        _USE,
+        Panel("weight of the adversary", (("adaptive_weight", ""),), log=True),
+        _VERDICTS,
+    ),
+    "prior": (
+        Panel(
+            "nats a token",
+            (
+                ("nats_per_token", "training batch"),
+                ("val_nats_per_token", "validation"),
+            ),
+        ),
+    ),
+    "noise-vqgan": (_VERDICTS, _USE),
+}
 
-def pick(images: Images, count: int) -> Images:
-    """Pick `count` images spread over a split, always the same ones."""
-    order = Stream(0, "images to show").permutation(len(images))
-    return images[np.sort(order[:count])]
+
+def pick(total: int, count: int) -> npt.NDArray[np.int64]:
+    """Pick positions of `count` images spread over a split, always the same ones."""
+    return np.sort(Stream(0, "images to show").permutation(total)[:count])
 
 
 def draw_reconstructions(model: VQVAE, images: Images, out: Path) -> None:
@@ -38,18 +81,19 @@ def draw_reconstructions(model: VQVAE, images: Images, out: Path) -> None:
 
 def draw_sample(run: Run, model: VQVAE, images: ImageData, step: int) -> None:
     """Draw validation images above their reconstructions at a step of training."""
-    shown = pick(images.split("val").images, SHOWN)
-    draw_reconstructions(model, shown, run.samples / f"step-{step:08d}.png")
+    val = images.split("val").images
+    draw_reconstructions(model, val[pick(len(val), SHOWN)], _sample_path(run, step))
+
+
+def _sample_path(run: Run, step: int) -> Path:
+    return run.samples / f"step-{step:08d}.png"
 
 
 def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
-    """Draw what a run has learned: reconstructions, curve, codebook in use."""
+    """Draw what a tokenizer has learned: reconstructions, curve, codebook in use."""
     val = images.split("val").images
     reconstructions = run.folder / "reconstructions.png"
-    draw_reconstructions(model, pick(val, SHOWN), reconstructions)
-
-    curve = run.folder / "curve.png"
-    write_atomically(curve, curve_picture(read(run.metrics)))
+    draw_reconstructions(model, val[pick(len(val), SHOWN)], reconstructions)
 
     usage = CodebookUsage(model.quantizer.num_codes)
     for _, _, indices in reconstruct(model, val[:COUNTED]):
@@ -64,4 +108,66 @@ def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
     codebook = run.folder / "codebook.png"
     made = model.decode(grids).numpy()
     write_atomically(codebook, codebook_picture(usage.counts, made, caption))
-    return [reconstructions, curve, codebook]
+    return [reconstructions, draw_curve(run), codebook]
+
+
+def draw_curve(run: Run) -> Path:
+    """Draw how a run's measures went."""
+    path = run.folder / "curve.png"
+    write_atomically(path, curve_picture(read(run.metrics), PANELS[run.kind]))
+    return path
+
+
+def draw_prior_sample(
+    run: Run, prior: Prior, tokenizer: VQVAE, step: int, count: int = SHOWN
+) -> None:
+    """Draw new images at a step of training: always from the same random numbers."""
+    made = _new_images(prior, tokenizer, count)
+    save_png(_sample_path(run, step), image_grid(made, 10))
+
+
+def _new_images(prior: Prior, tokenizer: VQVAE, count: int) -> Images:
+    """Draw new images, the classes in turn from column to column, if there are any."""
+    training = prior.training
+    prior.eval()
+    labels = None
+    if prior.num_classes:
+        labels = np.arange(count) % prior.num_classes
+    codes = draw_codes(prior, labels, count, SamplingOptions())
+    prior.train(training)
+    return decode(tokenizer, codes)
+
+
+def draw_prior_results(
+    run: Run, prior: Prior, tokenizer: VQVAE, images: ImageData
+) -> list[Path]:
+    """Draw what a prior has learned: a grid of new images, each with its nearest
+    training image, the curve.
+    """
+    made = _new_images(prior, tokenizer, 100)
+    samples = run.folder / "samples.png"
+    save_png(samples, image_grid(made, 10))
+    nearest = run.folder / "nearest.png"
+    draw_nearest(made[:SHOWN], images, nearest)
+    return [samples, nearest, draw_curve(run)]
+
+
+def draw_nearest(made: Images, images: ImageData, out: Path) -> None:
+    """Draw new images above the training images that are nearest to them."""
+    train = images.split("train").images
+    save_png(out, reconstruction_picture(made, train[nearest_images(made, train)]))
+
+
+def draw_noise_sample(run: Run, model: NoiseVQGAN, step: int) -> None:
+    """Draw images made from noise at a step of training."""
+    save_png(_sample_path(run, step), image_grid(from_noise(model, SHOWN, 0), 10))
+
+
+def draw_noise_results(run: Run, model: NoiseVQGAN, images: ImageData) -> list[Path]:
+    """Draw what a noise-driven VQ-GAN has learned: as `draw_prior_results`."""
+    made = from_noise(model, 100, 0)
+    samples = run.folder / "samples.png"
+    save_png(samples, image_grid(made, 10))
+    nearest = run.folder / "nearest.png"
+    draw_nearest(made[:SHOWN], images, nearest)
+    return [samples, nearest, draw_curve(run)]

@@ -5,6 +5,7 @@ Images are arrays (N,H,W,C), uint8 or floats in [-0.5, 0.5]; a picture is (H,W,3
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,43 +71,50 @@ def save_png(path: Path, picture: Picture) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def curve_picture(records: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw nmse and perplexity over the steps of a run, training and validation."""
+@dataclass(frozen=True)
+class Panel:
+    """What one part of a curve's picture shows.
+
+    lines   the measures, each with its label
+    log     whether the axis is logarithmic
+    """
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    log: bool = False
+
+
+def curve_picture(
+    records: Sequence[Mapping[str, Any]], panels: Sequence[Panel]
+) -> bytes:
+    """Draw measures over the steps of a run, two panels a row."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
-    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-    error, use = figure.subplots(1, 2)
-    for axes, title, lines in (
-        (
-            error,
-            "error: mse / pixel variance",
-            (("nmse", "training batch", BLUE), ("val_nmse", "validation", ORANGE)),
-        ),
-        (
-            use,
-            "codebook use: perplexity",
-            (
-                ("batch_perplexity", "training batch", BLUE),
-                ("val_perplexity", "validation", ORANGE),
-            ),
-        ),
-    ):
-        for name, label, colour in lines:
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(9.6, 3.6 * rows), layout="constrained")
+    columns = min(2, len(panels))
+    every = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+    for axes in every[len(panels) :]:
+        axes.set_axis_off()
+    for panel, axes in zip(panels, every, strict=False):
+        for (name, label), colour in zip(panel.lines, (BLUE, ORANGE), strict=False):
             points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
             if points:
                 steps, values = zip(*points, strict=True)
                 marker = "o" if name.startswith("val") else None
                 axes.plot(steps, values, color=colour, label=label, marker=marker, ms=4)
-        axes.set_title(title, fontsize=11)
+        axes.set_title(panel.title, fontsize=11)
         axes.set_xlabel("training step")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-    error.set_yscale("log")
-    error.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    error.yaxis.set_major_formatter("{x:g}")
-    error.yaxis.set_minor_formatter("")
+        if len(panel.lines) > 1:
+            axes.legend(frameon=False)
+        if panel.log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
     return _as_png(figure)
 
 

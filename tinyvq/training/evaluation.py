@@ -1,6 +1,5 @@
 """Measure a VQ-VAE on a split."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 
 from tinyvq import metrics
 from tinyvq.data import to_unit
+from tinyvq.entropy import uniform_bits
 from tinyvq.errors import NonFiniteError, TinyvqError
 from tinyvq.models import VQVAE, VQVAEOutput
 from tinyvq.tensor import Tensor, no_grad
@@ -97,6 +97,8 @@ def evaluate(model: VQVAE, images: Images) -> Evaluation:
         perplexity=usage.perplexity,
         codes_used=usage.used,
         codes_total=model.quantizer.num_codes,
-        bits_per_image=positions / len(images) * math.log2(model.quantizer.num_codes),
+        bits_per_image=positions
+        / len(images)
+        * uniform_bits(model.quantizer.num_codes),
         images=len(images),
     )

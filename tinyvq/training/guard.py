@@ -11,7 +11,6 @@ from tinyvq.errors import NonFiniteError, TinyvqError
 from tinyvq.function import Array, Function, Observer, observe
 from tinyvq.nn import Module
 from tinyvq.optim import grad_norm
-from tinyvq.tensor import Tensor
 
 
 class _FirstBad(Observer):
@@ -60,36 +59,39 @@ def _stopped(step: int, problem: Exception) -> NonFiniteError:
     )
 
 
-def guarded_backward(forward: Callable[[], Tensor], model: Module) -> float:
-    """Run forward, check the loss, run backward, check the gradients.
+def guarded_backward(
+    differentiate: Callable[[], float], model: Module
+) -> tuple[float, float]:
+    """Make a step's gradients; check the loss and them before an optimiser sees them.
 
-    forward  makes the loss; called again where a value is bad, to find the first one
-    ->       the length of all gradients together
+    differentiate  runs forward and backward, and returns the loss; called again where a
+                   value is bad, to find the first one
+    model          whose gradients these are
+    ->             the loss, and the length of all gradients together
 
-    Raises NonFiniteError naming the first op that made a NaN or infinite value, before
-    an optimiser could use it.
+    Raises NonFiniteError naming the first op that made a NaN or infinite value.
     """
     model.zero_grad()
     try:
-        loss = forward()
-        if math.isfinite(loss.item()):
-            loss.backward()
-            norm = grad_norm(model.parameters())
-            if math.isfinite(norm):
-                return norm
+        loss = differentiate()
+        norm = grad_norm(model.parameters())
+        if math.isfinite(loss) and math.isfinite(norm):
+            return loss, norm
     except ValueError as problem:  # a codebook search refuses NaN and inf by itself
-        raise _first_bad(forward, model) or problem from None
-    raise _first_bad(forward, model) or NonFiniteError(
+        raise _first_bad(differentiate, model) or problem from None
+    raise _first_bad(differentiate, model) or NonFiniteError(
         "the loss or the length of its gradients is not finite"
     )
 
 
-def _first_bad(forward: Callable[[], Tensor], model: Module) -> NonFiniteError | None:
+def _first_bad(
+    differentiate: Callable[[], float], model: Module
+) -> NonFiniteError | None:
     """Go through the step again, op by op, up to the first value that is not finite."""
     model.zero_grad()
     try:
         with observe(_FirstBad()):
-            forward().backward()
+            differentiate()
     except NonFiniteError as found:
         return NonFiniteError(f"{found} finite, the first bad value of the step")
     return None

@@ -12,7 +12,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -29,15 +29,17 @@ _CONFIG_LIMIT = 16 * 2**20  # bytes
 class Run:
     """A run folder that exists.
 
-    kind     what it trains: "vqvae"
-    options  what the user chose
-    facts    what training found out: the data's digest, the pixels' variance, ...
+    kind      what it trains: "vqvae", "vqgan", "prior", "noise-vqgan"
+    options   what the user chose
+    facts     what training found out: the data's digest, the pixels' variance, ...
+    versions  of what it was begun with, and the machine
     """
 
     folder: Path
     kind: str
     options: dict[str, Any]
     facts: dict[str, Any]
+    versions: dict[str, Any] = field(default_factory=dict)
 
     @property
     def checkpoints(self) -> Path:
@@ -136,7 +138,9 @@ def open_run(folder: Path) -> Run:
                 "options": dict(options),
                 "facts": dict(facts),
             } if schema <= SCHEMA:
-                return Run(folder, kind, options, facts)
+                versions = content.get("versions")
+                begun_with = versions if isinstance(versions, dict) else {}
+                return Run(folder, kind, options, facts, begun_with)
             case {"schema": int(schema)} if schema > SCHEMA:
                 raise RunError(f"{config} was written by a newer tinyvq")
     except (ValueError, RecursionError, FileError) as error:

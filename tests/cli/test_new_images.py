@@ -1,0 +1,388 @@
+"""The commands that make new images: train prior, sample, complete, and the others.
+
+The priors here are hardly trained: what they draw does not matter, only that it is
+drawn as asked.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.command_line import contents, fails, succeeds, tinyvq
+from training.kind_examples import words_of, write_labelled
+
+from tinyvq.data import load, read_npz, read_picture
+from tinyvq.errors import ConfigError
+from tinyvq.training.generation import nearest_images
+from tinyvq.training.prior import PriorOptions
+from tinyvq.training.trained import load_noise, load_prior, load_tokenizer
+from tinyvq.training.vqvae import VQVAEOptions
+
+SIDE = 12  # pixels
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labelled(tmp_path_factory.mktemp("data") / "labelled.npz", size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def folder(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a tokenizer, priors with and without classes, and a noise-driven VQ-GAN."""
+    folder = tmp_path_factory.mktemp("runs")
+    succeeds(*words_of("vqvae", folder / "tokenizer", labelled))
+    succeeds(*words_of("prior", folder / "prior", folder / "tokenizer"))
+    words = words_of("prior", folder / "plain", folder / "tokenizer", labels="ignore")
+    succeeds(*words)
+    succeeds(*words_of("noise-vqgan", folder / "noise", labelled))
+    return folder
+
+
+def tiles(picture: np.ndarray, rows: int, columns: int, height: int) -> np.ndarray:
+    """Cut a grid of images (height × SIDE) out of a picture -> (rows,columns,h,w)."""
+    factor = max(1, 960 // (columns * (SIDE + 2) - 2))
+    small = picture[::factor, ::factor, 0]
+    assert small.shape == (rows * (height + 2) - 2, columns * (SIDE + 2) - 2)
+    return np.stack(
+        [
+            np.stack(
+                [
+                    small[r * (height + 2) :][:height, c * (SIDE + 2) :][:, :SIDE]
+                    for c in range(columns)
+                ]
+            )
+            for r in range(rows)
+        ]
+    )
+
+
+# sample
+
+
+def test_sample_draws_a_grid_the_classes_from_column_to_column(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new.png"
+    said = succeeds("sample", folder / "prior", "--grid", "2x6", "--out", out).err
+    assert said == f"wrote {out}: 2×6 new images\n"
+    made = tiles(read_picture(out), 2, 6, SIDE)
+    again = tmp_path / "again.png"
+    succeeds("sample", folder / "prior", "--grid", "2x6", "--out", again)
+    assert again.read_bytes() == out.read_bytes()
+    # Image i is the same in a larger grid; another seed draws others.
+    succeeds("sample", folder / "prior", "--grid", "3x6", "--out", again)
+    np.testing.assert_array_equal(tiles(read_picture(again), 3, 6, SIDE)[:2], made)
+    words = ["sample", folder / "prior", "--grid", "2x6", "--out", again]
+    succeeds(*words, "--seed", 1)
+    assert again.read_bytes() != out.read_bytes()
+
+
+def test_the_classes_of_a_grid(folder: Path) -> None:
+    from tinyvq.cli._sample import _labels
+
+    trained = load_prior(folder / "prior")
+    np.testing.assert_array_equal(_labels(trained, None, 5), [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(_labels(trained, "2", 3), [2, 2, 2])
+    facts = {**trained.run.facts, "class_names": ["boot", "bag", "2"]}
+    named = replace(trained, run=replace(trained.run, facts=facts))
+    np.testing.assert_array_equal(_labels(named, "bag", 2), [1, 1])
+    with pytest.raises(
+        ConfigError, match=r"0 \.\. 2, or one of boot, bag, 2, got shoe"
+    ):
+        _labels(named, "shoe", 2)
+    assert _labels(load_prior(folder / "plain"), None, 2) is None
+
+
+def test_sample_under_each_image_its_nearest_training_image(
+    folder: Path, labelled: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new.png"
+    words = ["sample", folder / "prior", "--grid", "1x5", "--out", out, "--nearest"]
+    succeeds(*words)
+    (pairs,) = tiles(read_picture(out), 1, 5, 2 * SIDE)
+    made, nearest = pairs[:, :SIDE, :, None], pairs[:, SIDE:, :, None]
+    train = load(str(labelled)).split("train").images
+    np.testing.assert_array_equal(nearest, train[nearest_images(made, train)])
+
+
+def test_sample_filters_as_asked(folder: Path, tmp_path: Path) -> None:
+    """The likeliest code alone, said in three ways."""
+    pictures = set()
+    for how in (["--temperature", 0], ["--top-k", 1], ["--top-p", 1e-9]):
+        out = tmp_path / "new.png"
+        succeeds("sample", folder / "prior", "--grid", "2x3", "--out", out, *how)
+        made = tiles(read_picture(out), 2, 3, SIDE)
+        np.testing.assert_array_equal(made[0], made[1])  # a class, a picture
+        pictures.add(out.read_bytes())
+    assert len(pictures) == 1
+
+
+def test_sample_of_a_prior_without_classes_and_of_noise(
+    folder: Path, tmp_path: Path
+) -> None:
+    for run in ("plain", "noise"):
+        out = tmp_path / f"{run}.png"
+        succeeds("sample", folder / run, "--grid", "2×4", "--out", out)
+        made = tiles(read_picture(out), 2, 4, SIDE)
+        assert len(np.unique(made.reshape(8, -1), axis=0)) > 1
+        assert "--class" in fails(
+            "sample", folder / run, "--class", 0, "--out", tmp_path / "none.png"
+        )
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--class", 3], "--class must be 0 .. 2, got 3"),
+        (["--class", "boot"], "--class must be 0 .. 2, got boot"),
+        (["--class", "-1"], "--class must be 0 .. 2, got -1"),
+        (["--grid", "10"], "--grid must be rows x columns, as 10x10, got '10'"),
+        (["--grid", "0x5"], "--grid must be rows x columns"),
+        (
+            ["--grid", "101x100"],
+            "asks for 10,100 images in one picture, at most 10,000",
+        ),
+        (["--grid", "999999999x999999999"], "images in one picture, at most 10,000"),
+        (["--top-k", 0], "top_k must be"),
+        (["--top-p", 0], "top_p must be"),
+        (["--top-p", 1.5], "top_p must be"),
+        (["--temperature", -1], "temperature must be"),
+        (["--temperature", "nan"], "temperature must be"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(
+    words: list[object], message: str, folder: Path, tmp_path: Path
+) -> None:
+    before = contents(folder)
+    out = tmp_path / "new.png"
+    assert message in fails("sample", folder / "prior", "--out", out, *words)
+    assert not out.exists()
+    assert contents(folder) == before
+
+
+def test_a_tokenizer_alone_draws_nothing_new(folder: Path, tmp_path: Path) -> None:
+    said = fails("sample", folder / "tokenizer", "--out", tmp_path / "new.png")
+    assert "holds a vqvae run" in said
+    assert f"tinyvq train prior --tokenizer {folder / 'tokenizer'} --out RUN" in said
+
+
+def test_a_prior_of_another_codebook_is_refused(
+    folder: Path, labelled: Path, tmp_path: Path
+) -> None:
+    run, other = tmp_path / "prior", tmp_path / "other"
+    shutil.copytree(folder / "prior", run)
+    succeeds(*words_of("vqvae", other, labelled, seed=9))
+    shutil.rmtree(run / "tokenizer")
+    shutil.copytree(other, run / "tokenizer")
+    before = contents(run)
+    message = "was trained on the codes of another tokenizer than the one in"
+    for words in (
+        ["sample", run, "--out", tmp_path / "new.png"],
+        ["evaluate", run],
+        words_of("prior", run, folder / "tokenizer"),
+    ):
+        assert message in fails(*words)
+    assert contents(run) == before
+
+
+def test_a_prior_needs_a_tokenizer(folder: Path, tmp_path: Path) -> None:
+    said = fails("train", "prior", "--out", tmp_path / "run")
+    assert "give the run folder of a VQ-VAE or VQ-GAN, --tokenizer RUN" in said
+    said = fails(*words_of("prior", tmp_path / "run", folder / "noise"))
+    assert "holds a noise-vqgan run, a vqvae or vqgan run is needed" in said
+    said = fails(*words_of("prior", tmp_path / "run", tmp_path / "nowhere"))
+    assert "is not a run folder" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": 3}, "heads"),
+        ({"dropout": 1.0}, "p in [0, 1)"),
+        ({"batch_size": 13}, "--batch-size 13 is more than the 12 training images"),
+    ],
+)
+def test_an_option_that_a_prior_cannot_take_is_named(
+    changes: dict[str, object], message: str, folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert message in fails(*words_of("prior", run, folder / "tokenizer", **changes))
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"width": 0}, "--width must be at least 1"), ({"clip": "nan"}, "be finite")],
+)
+def test_an_option_out_of_its_range_is_wrong_usage(
+    changes: dict[str, object], message: str, folder: Path, tmp_path: Path
+) -> None:
+    words = words_of("prior", tmp_path / "run", folder / "tokenizer", **changes)
+    result = tinyvq(*words)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
+    assert not (tmp_path / "run").exists()
+
+
+# complete, interpolate, augment
+
+
+def test_complete_keeps_what_is_given(
+    folder: Path, labelled: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "completed.png"
+    words = ["complete", folder / "prior", "--out", out, "--images", 2, "--count", 3]
+    succeeds(*words)
+    rows = tiles(read_picture(out), 2, 5, SIDE)
+    test = load(str(labelled)).split("test").images[..., 0]
+    for row in rows:
+        assert any((row[0] == image).all() for image in test)
+        np.testing.assert_array_equal(row[1, :6], row[0, :6])  # half of it, as it is
+        assert (row[1, 6:] == 128).all()
+    # With all rows given nothing is drawn: three times the reconstruction.
+    succeeds(*words, "--keep", 1)
+    whole = tiles(read_picture(out), 2, 5, SIDE)
+    for row in whole:
+        np.testing.assert_array_equal(row[2], row[3])
+        np.testing.assert_array_equal(row[3], row[4])
+    assert "must be in 0 .. 1, got 1.5" in fails(*words, "--keep", 1.5)
+    assert "--count must be at least 1" in fails(*words, "--count", 0)
+    assert "at most 10,000 images" in fails(*words, "--count", 99999)
+
+
+def test_interpolate_goes_from_one_reconstruction_to_another(
+    folder: Path, tmp_path: Path
+) -> None:
+    made = []
+    for run in ("tokenizer", "prior"):  # a prior has a copy of it
+        out = tmp_path / f"{run}.png"
+        words = ["interpolate", folder / run, "--out", out, "--pairs", 2]
+        succeeds(*words, "--steps", 4)
+        made.append(tiles(read_picture(out), 2, 4, SIDE))
+    np.testing.assert_array_equal(*made)
+    model, _, _ = load_tokenizer(folder / "tokenizer")
+    assert model.quantizer.num_codes == 6
+    assert "at least 2 images, got 1" in fails(*words, "--steps", 1)
+    assert "--pairs must be at least 1" in fails(*words, "--pairs", 0)
+
+
+def test_augment_writes_labelled_images(folder: Path, tmp_path: Path) -> None:
+    packed, unpacked = tmp_path / "more.npz", tmp_path / "more"
+    for out in (packed, unpacked):
+        succeeds("augment", folder / "prior", "--per-class", 4, "--out", out)
+    arrays = read_npz(packed)
+    assert arrays["images"].shape == (12, SIDE, SIDE, 1)
+    np.testing.assert_array_equal(np.bincount(arrays["labels"]), [4, 4, 4])
+    assert sorted(path.name for path in unpacked.iterdir()) == ["00", "01", "02"]
+    for label in range(3):
+        mine = arrays["images"][arrays["labels"] == label]
+        files = sorted((unpacked / f"{label:02d}").iterdir())
+        assert len(files) == 4
+        for image, path in zip(mine, files, strict=True):
+            np.testing.assert_array_equal(read_picture(path)[..., :1], image)
+    load(str(packed))  # can be trained on at once
+    load(str(unpacked))
+    before = contents(tmp_path)
+    assert "is there already" in fails(
+        "augment", folder / "prior", "--per-class", 1, "--out", unpacked
+    )
+    assert "trained without classes" in fails(
+        "augment", folder / "plain", "--out", tmp_path / "none"
+    )
+    assert contents(tmp_path) == before
+
+
+# evaluate, report
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_evaluate_a_prior(split: str, folder: Path) -> None:
+    words = ["evaluate", folder / "prior", "--split", split, "--json"]
+    found = json.loads(succeeds(*words).out)
+    assert found.keys() == {
+        *("nats_per_token", "left_above_nats", "position_histogram_nats"),
+        *("bits_per_dimension", "tokens_per_image", "images"),
+    }
+    assert (found["tokens_per_image"], found["images"]) == (
+        9,
+        {"train": 12, "val": 6, "test": 6}[split],
+    )
+    # Noise of 256 values needs 8 bits; no model of 12 images knows better.
+    assert 7.5 < found["bits_per_dimension"] < 10
+    assert 0 < found["nats_per_token"] < 3
+    assert "drop --data" in fails(
+        "evaluate", folder / "prior", "--data", "fashion-mnist-5k"
+    )
+
+
+def test_evaluate_of_noise_says_what_is_needed(folder: Path) -> None:
+    assert "a vqvae or vqgan run is needed" in fails("evaluate", folder / "noise")
+
+
+@pytest.mark.parametrize("run", ["tokenizer", "prior", "noise"])
+def test_report_is_one_page_with_all_pictures_inside(
+    run: str, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "page.html"
+    assert succeeds("report", folder / run, "--out", out).err == f"wrote {out}\n"
+    page = out.read_text()
+    pictures = page.count('src="data:image/png;base64,')
+    assert page.count("<img") == pictures >= 4
+    for outside in ("http:", "https:", 'src="/', "url(", "<script"):
+        assert outside not in page.replace('xmlns="http:', "")
+
+
+# demo
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_demo_goes_all_the_way_and_checks_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, labelled: Path
+) -> None:
+    from tinyvq.cli import _demo
+
+    small = VQVAEOptions(
+        data=str(labelled), steps=2, batch_size=4, hidden=4, code_dim=2, num_codes=6
+    )
+    monkeypatch.setattr(_demo, "TOKENIZER", small)
+    prior = PriorOptions(steps=2, batch_size=4, width=4, heads=1, layers=1)
+    monkeypatch.setattr(_demo, "PRIOR", prior)
+    monkeypatch.setattr(_demo, "MOST_NMSE", 100.0)
+    monkeypatch.setattr(_demo, "LEAST_CODES", 1)
+    out = tmp_path / "demo"
+    result = tinyvq("demo", "--out", out)
+    # Two steps on noise: the prior cannot be better than counting, and that is said.
+    assert result.status == 1
+    assert "error: the demo fell short: " in result.err
+    assert "nats a token, expected at most 2.6 and less than counting has" in result.err
+    for name in (
+        *("prior/samples.png", "prior/nearest.png", "prior/report.html"),
+        *("tokenizer/reconstructions.png", "tokenizer/report.html"),
+    ):
+        assert f"  {out / name}\n" in result.err
+        assert (out / name).exists()
+    assert "nmse" in result.out
+    assert "nats_per_token" in result.out
+    # And a run that is there already is not touched.
+    again = tinyvq("demo", "--out", out)
+    assert (again.status, again.out) == (1, "")
+    assert "holds a run already" in again.err
+
+
+def test_the_seed_and_the_number_fix_an_image_from_noise(folder: Path) -> None:
+    from tinyvq.training.generation import SamplingOptions, draw_codes, from_noise
+
+    model, _ = load_noise(folder / "noise")
+    np.testing.assert_array_equal(from_noise(model, 3, 5), from_noise(model, 7, 5)[:3])
+    prior = load_prior(folder / "prior").prior
+    how = SamplingOptions(seed=4)
+    labels = np.arange(5) % 3
+    few, more = (draw_codes(prior, labels[:n], n, how) for n in (2, 5))
+    np.testing.assert_array_equal(few, more[:2])
+    other = draw_codes(prior, labels, 5, replace(how, seed=5))
+    assert (other != more).any()

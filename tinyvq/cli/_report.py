@@ -1,0 +1,29 @@
+"""`tinyvq report`: a run on one page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tinyvq.cli._parse import parse
+from tinyvq.messages import say
+from tinyvq.report import write_page
+from tinyvq.training.run import open_run
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's curves, pictures and configuration as one HTML page."""
+
+    run: Positional[Path]
+    """The run folder."""
+    out: Path | None = None
+    """The page to write; by default report.html in the run folder."""
+
+
+def report(args: Sequence[str]) -> int:
+    """Write a run's page."""
+    asked = parse(Report, args, "report")
+    say(f"wrote {write_page(open_run(asked.run), asked.out)}")
+    return 0

@@ -1,0 +1,282 @@
+"""New images: sample, complete, interpolate, augment."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from tinyvq.cli._codes import write_npz
+from tinyvq.cli._parse import parse
+from tinyvq.data import SplitName
+from tinyvq.errors import ConfigError, RunError
+from tinyvq.files import make_folder
+from tinyvq.messages import counting, say, track
+from tinyvq.report import image_grid, pick, save_png
+from tinyvq.training import generation
+from tinyvq.training.generation import Codes, Images, SamplingOptions
+from tinyvq.training.options import option
+from tinyvq.training.progress import compile_kernels
+from tinyvq.training.run import open_run
+from tinyvq.training.trained import (
+    TrainedPrior,
+    images_of,
+    load_noise,
+    load_prior,
+    load_tokenizer,
+)
+
+MOST_IMAGES = 10_000  # in one picture
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Make new images from a trained prior, or from a noise-driven VQ-GAN."""
+
+    run: Positional[Path]
+    """The run folder."""
+    out: Path = Path("samples.png")
+    """The picture to write, a PNG."""
+    grid: str = "10x10"
+    """Rows x columns."""
+    class_: Annotated[str | None, arg(name="class")] = None
+    """Images of this class alone, by number or name; else the classes in turn, from
+    column to column."""
+    nearest: bool = False
+    """Under each image, the training image that is nearest to it."""
+    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+
+
+def sample(args: Sequence[str]) -> int:
+    """Make new images."""
+    asked = parse(Sample, args, "sample")
+    rows, columns = _parse_grid(asked.grid)
+    run = open_run(asked.run)
+    if run.kind == "noise-vqgan":
+        if asked.class_ is not None or asked.nearest:
+            raise ConfigError(
+                f"{asked.run} draws from noise alone: it knows neither --class nor "
+                "--nearest"
+            )
+        model, _ = load_noise(asked.run)
+        compile_kernels()
+        made = generation.from_noise(model, rows * columns, asked.how.seed)
+    elif run.kind == "prior":
+        trained = load_prior(asked.run)
+        compile_kernels()
+        labels = _labels(trained, asked.class_, rows * columns)
+        made = _draw(trained, labels, rows * columns, asked.how)
+        if asked.nearest:
+            made = _above_nearest(made, trained.images().split("train").images)
+    else:
+        raise RunError(
+            f"{asked.run} holds a {run.kind} run, which turns images into codes; new "
+            f"images need a prior: tinyvq train prior --tokenizer {asked.run} --out RUN"
+        )
+    save_png(asked.out, image_grid(made, columns))
+    say(f"wrote {asked.out}: {rows}×{columns} new images")
+    return 0
+
+
+def _parse_grid(text: str) -> tuple[int, int]:
+    """Read "10x10"; ConfigError where it is no grid, or one too large."""
+    match = re.fullmatch(r"([1-9][0-9]*)[x×]([1-9][0-9]*)", text)
+    if match is None:
+        raise ConfigError(f"--grid must be rows x columns, as 10x10, got {text!r}")
+    rows, columns = int(match[1]), int(match[2])
+    if rows * columns > MOST_IMAGES:
+        raise ConfigError(
+            f"--grid {text} asks for {rows * columns:,} images in one picture, at most "
+            f"{MOST_IMAGES:,}; tinyvq augment writes any number into a folder"
+        )
+    return rows, columns
+
+
+def _labels(trained: TrainedPrior, asked: str | None, count: int) -> Codes | None:
+    """Give each of `count` images its class: the one asked for, or each in turn."""
+    classes = trained.prior.num_classes
+    if classes == 0:
+        if asked is not None:
+            raise ConfigError(
+                f"the prior in {trained.run.folder} was trained without classes: drop "
+                "--class"
+            )
+        return None
+    if asked is None:
+        return np.arange(count) % classes
+    names = trained.class_names
+    if asked in names:
+        return np.full(count, names.index(asked))
+    if not asked.isdecimal() or int(asked) >= classes:
+        known = f", or one of {', '.join(names)}" if names else ""
+        raise ConfigError(f"--class must be 0 .. {classes - 1}{known}, got {asked}")
+    return np.full(count, int(asked))
+
+
+def _draw(
+    trained: TrainedPrior, labels: Codes | None, count: int, how: SamplingOptions
+) -> Images:
+    with counting("drawing codes") as progress:
+        codes = generation.draw_codes(
+            trained.prior, labels, count, how, on_progress=progress
+        )
+    return generation.decode(trained.tokenizer, codes)
+
+
+def _above_nearest(made: Images, among: Images) -> Images:
+    """Put each image (N,H,W,C) above the one that is nearest to it -> (N,2H,W,C)."""
+    nearest = among[generation.nearest_images(made, among)]
+    return np.concatenate([made, nearest], axis=1)
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Keep the upper part of images and draw the rest from a prior."""
+
+    run: Positional[Path]
+    """The run folder of a prior."""
+    out: Path = Path("completed.png")
+    """The picture to write, a PNG: a row an image, the original first, then what was
+    kept, then completions of it."""
+    split: SplitName = "test"
+    """Which part of the data the images come from."""
+    keep: float = 0.5
+    """The share of an image's rows that is given."""
+    images: int = 6
+    """How many images."""
+    count: int = 8
+    """Completions of each."""
+    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+
+
+def complete(args: Sequence[str]) -> int:
+    """Complete images whose upper part is given."""
+    asked = parse(Complete, args, "complete")
+    _check_counts(images=asked.images, count=asked.count)
+    if asked.images * (asked.count + 2) > MOST_IMAGES:
+        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
+    trained = load_prior(asked.run)
+    compile_kernels()
+    found = trained.images().split(asked.split)
+    chosen = found.take(pick(len(found), asked.images))
+    labels = chosen.labels if trained.prior.num_classes else None
+    columns = asked.count + 2
+    with counting("drawing codes") as progress:
+        made = generation.complete(
+            trained.prior,
+            trained.tokenizer,
+            chosen.images.repeat(asked.count, axis=0),
+            None if labels is None else labels.repeat(asked.count),
+            asked.keep,
+            asked.how,
+            on_progress=progress,
+        )  # (images · count,H,W,C)
+    kept = generation.upper_part(chosen.images, asked.keep)
+    rows = [
+        np.concatenate([original[None], upper[None], completions])
+        for original, upper, completions in zip(
+            chosen.images,
+            kept,
+            made.reshape(len(chosen), asked.count, *made.shape[1:]),
+            strict=True,
+        )
+    ]
+    save_png(asked.out, image_grid(np.concatenate(rows), columns))
+    say(f"wrote {asked.out}: {len(chosen)} images, {asked.count} completions each")
+    return 0
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Go from one image to another through the codes between them."""
+
+    run: Positional[Path]
+    """The run folder of a VQ-VAE, a VQ-GAN or a prior."""
+    out: Path = Path("between.png")
+    """The picture to write, a PNG: a row a pair of images."""
+    split: SplitName = "test"
+    """Which part of the data the images come from."""
+    pairs: int = 6
+    """How many pairs."""
+    steps: int = 10
+    """Images from one to the other, both included."""
+
+
+def interpolate(args: Sequence[str]) -> int:
+    """Go from one image to another."""
+    asked = parse(Interpolate, args, "interpolate")
+    _check_counts(pairs=asked.pairs)
+    if asked.pairs * asked.steps > MOST_IMAGES:
+        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
+    if open_run(asked.run).kind == "prior":
+        trained = load_prior(asked.run)
+        tokenizer, found = trained.tokenizer, trained.images().split(asked.split)
+    else:
+        tokenizer, options, run = load_tokenizer(asked.run)
+        found = images_of(options, run, None).split(asked.split)
+    compile_kernels()
+    ends = found.images[pick(len(found), 2 * asked.pairs)]
+    pairs = ends.reshape(-1, 2, *ends.shape[1:])  # (pairs,2,H,W,C)
+    rows = [generation.interpolate(tokenizer, pair, asked.steps) for pair in pairs]
+    save_png(asked.out, image_grid(np.concatenate(rows), asked.steps))
+    say(f"wrote {asked.out}: {len(rows)} pairs, {asked.steps} images each")
+    return 0
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Write new images of every class: a folder a class, or one .npz with labels."""
+
+    run: Positional[Path]
+    """The run folder of a prior that knows classes."""
+    out: Path
+    """A new folder for PNG pictures, or the name of an .npz."""
+    per_class: int = 500
+    """Images of each class."""
+    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+
+
+def augment(args: Sequence[str]) -> int:
+    """Write new images of every class."""
+    asked = parse(Augment, args, "augment")
+    _check_counts(per_class=asked.per_class)
+    trained = load_prior(asked.run)
+    classes = trained.prior.num_classes
+    if classes == 0:
+        raise ConfigError(
+            f"the prior in {asked.run} was trained without classes, so its images have "
+            "no labels"
+        )
+    packed = asked.out.suffix == ".npz"
+    if not packed and asked.out.exists():
+        raise ConfigError(f"{asked.out} is there already; choose another --out")
+    compile_kernels()
+    # Class by class in turn: the first so many of each are the same for any number.
+    labels = np.arange(classes * asked.per_class) % classes
+    made = _draw(trained, labels, len(labels), asked.how)
+    if packed:
+        write_npz(asked.out, {"images": made, "labels": labels})
+    else:
+        names = [_folder_name(trained, label) for label in range(classes)]
+        for i, image in enumerate(track(made, "writing", len(made))):
+            folder = asked.out / names[labels[i]]
+            make_folder(folder)
+            save_png(folder / f"{i // classes:05d}.png", image)
+    say(f"wrote {asked.out}: {asked.per_class} images of each of {classes} classes")
+    return 0
+
+
+def _folder_name(trained: TrainedPrior, label: int) -> str:
+    """Name the folder of a class: its number, and its name where there is one."""
+    names = trained.class_names
+    word = re.sub(r"[^\w-]+", "-", names[label]) if label < len(names) else ""
+    return f"{label:02d}-{word}".rstrip("-")
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"{option(name)} must be at least 1, got {count}")

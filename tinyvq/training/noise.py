@@ -1,0 +1,138 @@
+"""Train the noise-driven VQ-GAN: its options, and one step of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from tinyvq.data import ImageData, batch_indices, to_unit
+from tinyvq.losses import AdversarialName
+from tinyvq.models import NoiseVQGAN
+from tinyvq.optim import Adam
+from tinyvq.rng import Stream
+from tinyvq.tensor import Tensor, grad
+from tinyvq.training.adversary import (
+    BETAS,
+    Adversary,
+    AdversaryOptions,
+    carry_back,
+    to_be_judged,
+)
+from tinyvq.training.guard import guarded_backward
+from tinyvq.training.state import State, Stateful, gather, restore
+
+
+@dataclass(frozen=True)
+class NoiseOptions(AdversaryOptions):
+    """What the user chooses of a noise-driven VQ-GAN."""
+
+    data: str = "fashion-mnist-5k"
+    """A built-in name, an idx file or folder, an .npz, or a folder of images."""
+    image_size: int | None = None
+    """Resize and crop images to this many pixels a side; must divide by 4."""
+    channels: Literal[1, 3] | None = None
+    """Grey (1) or colour (3); by default what the images have."""
+    noise_dim: int = 100
+    """Values of noise an image is made of."""
+    hidden: int = 64
+    """Channels of the decoder's hidden layers."""
+    num_codes: int = 256
+    """Codes in the codebook."""
+    code_dim: int = 32
+    """Width of a code."""
+    commitment: float = 0.25
+    """Weight of the commitment loss."""
+    adversarial: AdversarialName = "bce"
+    """The loss of the two sides."""
+    discriminator: Literal["patch", "plain"] = "plain"
+    """patch: PatchGAN, a verdict on each part of an image. plain: convolutions and one
+    verdict on the whole."""
+
+    LEAST: ClassVar[dict[str, float]] = {
+        **AdversaryOptions.LEAST,
+        **dict.fromkeys(
+            ("image_size", "noise_dim", "hidden", "num_codes", "code_dim"), 1
+        ),
+        "commitment": 0,
+    }
+
+
+def build_generator(options: NoiseOptions, facts: Mapping[str, Any]) -> NoiseVQGAN:
+    """Build the generator that a run's options and facts describe."""
+    height, width, channels = facts["image_shape"]
+    return NoiseVQGAN(
+        image_size=(height, width),
+        channels=channels,
+        noise_dim=options.noise_dim,
+        hidden=options.hidden,
+        num_codes=options.num_codes,
+        code_dim=options.code_dim,
+        commitment=options.commitment,
+        seed=options.seed,
+    )
+
+
+class NoiseTask:
+    """One step after another of a noise-driven VQ-GAN; see `loop.Task`."""
+
+    def __init__(
+        self, options: NoiseOptions, images: ImageData, facts: Mapping[str, Any]
+    ) -> None:
+        self.options = options
+        self.batch_size = options.batch_size
+        self.images = images
+        self.model = build_generator(options, facts)
+        self.adversary = Adversary(options, facts)
+        self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Name all that moves."""
+        return {
+            "model": self.model,
+            "adam": self.optimizer,
+            **self.adversary.parts(),
+        }
+
+    def step(self, step: int) -> dict[str, float]:
+        """Do the generator's step, then the discriminator's on what it made."""
+        options, model = self.options, self.model
+        train = self.images.split("train").images
+        chosen = batch_indices(len(train), options.batch_size, step, options.seed)
+        originals = Tensor.wrap(to_unit(train[chosen]))
+        self.optimizer.lr = options.rate(step, options.lr)
+        noise = model.noise(
+            options.batch_size, Stream(options.seed, "noise to train", step)
+        )
+
+        def differentiate() -> float:
+            self.output = model(noise)
+            made = to_be_judged(self.output.images)
+            verdict = self.adversary.verdict(made, originals)
+            (push,) = grad(verdict, [made])
+            carry_back(self.output.images, push.array, self.output.quantizer_loss)
+            return verdict.item() + self.output.quantizer_loss.item()
+
+        loss, norm = guarded_backward(differentiate, model)
+        self.optimizer.step()
+        stats = self.output.stats
+        model.quantizer.update(stats)
+        return {
+            "loss": loss,
+            "batch_perplexity": stats.batch_perplexity,
+            "batch_codes_used": stats.codes_used,
+            "quantizer_loss": self.output.quantizer_loss.item(),
+            **self.adversary.step(step, originals, self.output.images),
+            "gradient_norm": norm,
+            "lr": self.optimizer.lr,
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Measure nothing: what is made has no original to be held against."""
+        return {}
+
+    def state(self) -> State:
+        """Return all that moves, as arrays."""
+        return gather(self.parts())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` gave."""
+        restore(self.parts(), state)

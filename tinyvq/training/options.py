@@ -1,0 +1,81 @@
+"""What the user chooses for any run; the command line and config.json are made of it.
+
+Each kind of run has a dataclass of its own that adds to `RunOptions`.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from tinyvq.errors import ConfigError
+from tinyvq.optim import warmup_cosine
+from tinyvq.training.loop import Schedule
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every run has: how long, how fast, and when it logs, looks and saves."""
+
+    steps: int = 2000
+    """Training steps."""
+    batch_size: int = 32
+    """Images a step."""
+    lr: float = 3e-4
+    """Learning rate of Adam."""
+    warmup: int = 0
+    """Steps over which the learning rate grows to its value."""
+    cosine: bool = False
+    """Let the learning rate fall to 0 along half a cosine."""
+    seed: int = 0
+    """Fixes weights, data order and all that is drawn."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    validate_every: int = 250
+    """Steps between looks at the validation split."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    picture_every: int = 250
+    """Steps between sample pictures."""
+
+    # The names of options that must be at least so much, if they are given at all.
+    LEAST: ClassVar[dict[str, float]] = {
+        **dict.fromkeys(("steps", "batch_size"), 1),
+        **dict.fromkeys(
+            ("log_every", "validate_every", "checkpoint_every", "picture_every"), 1
+        ),
+        "warmup": 0,
+    }
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = self.LEAST.get(field.name)
+            if least is not None and value is not None and value < least:
+                raise ConfigError(
+                    f"{option(field.name)} must be at least {least}, got {value}"
+                )
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{option(field.name)} must be finite, got {value}")
+            if field.name.endswith("lr") and value <= 0:
+                raise ConfigError(f"{option(field.name)} must be above 0, got {value}")
+
+    def schedule(self) -> Schedule:
+        """When the loop does what."""
+        return Schedule(
+            self.steps,
+            self.log_every,
+            self.validate_every,
+            self.checkpoint_every,
+            self.picture_every,
+        )
+
+    def rate(self, step: int, lr: float) -> float:
+        """Compute a learning rate at a step, `lr` being its full value."""
+        return warmup_cosine(
+            step, lr, warmup=self.warmup, total=self.steps if self.cosine else None
+        )
+
+
+def option(field: str) -> str:
+    """Write the name of a field as it is typed: code_dim -> --code-dim."""
+    return "--" + field.replace("_", "-")

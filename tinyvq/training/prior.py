@@ -1,0 +1,231 @@
+"""Train a prior over a tokenizer's codes: its options, and one step of it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq import ops
+from tinyvq.data import ImageData, Split, batch_indices
+from tinyvq.errors import ConfigError
+from tinyvq.messages import track
+from tinyvq.models import VQVAE, PixelCNN, Prior, TransformerPrior
+from tinyvq.optim import AdamW, clip_grad_norm
+from tinyvq.rng import Stream
+from tinyvq.tensor import no_grad
+from tinyvq.training.evaluation import BATCH, reconstruct
+from tinyvq.training.guard import guarded_backward
+from tinyvq.training.options import RunOptions
+from tinyvq.training.state import State, Stateful, gather, restore
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PriorOptions(RunOptions):
+    """What the user chooses of a prior."""
+
+    tokenizer: str = ""
+    """The run folder of the VQ-VAE or VQ-GAN whose codes it learns."""
+    data: str | None = None
+    """Other images than those that the tokenizer was trained on."""
+    prior: Literal["transformer", "pixelcnn"] = "transformer"
+    """The network."""
+    labels: Literal["use", "ignore"] = "use"
+    """Whether it learns each class by itself, where the images have labels."""
+    width: int = 128
+    """Channels of its layers."""
+    layers: int = 4
+    """How many of them."""
+    heads: int = 4
+    """Of the transformer's attention."""
+    dropout: float = 0.1
+    """Share of values that training drops."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+    clip: float = 1.0
+    """Longest gradient that a step follows; longer ones are cut."""
+    batch_size: int = 64
+    """Images a step."""
+    lr: float = 1e-3
+    """Learning rate of AdamW."""
+    warmup: int = 100
+    """Steps over which the learning rate grows to its value."""
+    cosine: bool = True
+    """Let the learning rate fall to 0 along half a cosine."""
+
+    LEAST: ClassVar[dict[str, float]] = {
+        **RunOptions.LEAST,
+        **dict.fromkeys(("width", "layers", "heads"), 1),
+        **dict.fromkeys(("dropout", "weight_decay"), 0),
+    }
+
+
+@dataclass(frozen=True)
+class CodedSplit:
+    """The codes (N,P,Q) of a split's images, and their labels (N,) if there are any."""
+
+    codes: Codes
+    labels: Codes | None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+def encode(model: VQVAE, split: Split, what: str) -> CodedSplit:
+    """Turn the images of a split into codes."""
+    batches = track(
+        reconstruct(model, split.images), f"encoding {what}", -(-len(split) // BATCH)
+    )
+    return CodedSplit(np.concatenate([found for _, _, found in batches]), split.labels)
+
+
+def facts_of(
+    model: VQVAE, images: ImageData, codes: Mapping[str, CodedSplit], labels: bool
+) -> dict[str, Any]:
+    """Find out what the run needs to know of its codes, for config.json."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, split in codes.items():
+        digest.update(f"{name} {split.codes.shape} ".encode())
+        digest.update(split.codes.tobytes())
+        if labels and split.labels is not None:
+            digest.update(split.labels.tobytes())
+    train = codes["train"]
+    known = labels and train.labels is not None
+    return {
+        "data_source": images.source,
+        "data_digest": digest.hexdigest(),
+        "tokenizer": model.fingerprint(),
+        "image_shape": list(images.image_shape),
+        "images": {name: len(split) for name, split in images.splits.items()},
+        "num_codes": model.quantizer.num_codes,
+        "grid": list(train.codes.shape[1:]),
+        "num_classes": _classes(images) if known else 0,
+        "class_names": list(images.class_names) if known else [],
+    }
+
+
+def _classes(images: ImageData) -> int:
+    """Count the classes: the largest label of any split, and one."""
+    labels = [s.labels for s in images.splits.values() if s.labels is not None]
+    return 1 + max(int(found.max()) for found in labels if len(found))
+
+
+def build_prior(options: PriorOptions, facts: Mapping[str, Any]) -> Prior:
+    """Build the prior that a run's options and facts describe."""
+    p, q = facts["grid"]
+    shared: dict[str, Any] = {
+        "num_classes": facts["num_classes"],
+        "layers": options.layers,
+        "dropout": options.dropout,
+        "rng": Stream(options.seed, "prior"),
+    }
+    if options.prior == "pixelcnn":
+        return PixelCNN(facts["num_codes"], (p, q), hidden=options.width, **shared)
+    return TransformerPrior(
+        facts["num_codes"],
+        (p, q),
+        width=options.width,
+        heads=options.heads,
+        **shared,
+    )
+
+
+class PriorTask:
+    """One step after another of a prior; see `loop.Task`."""
+
+    def __init__(
+        self,
+        options: PriorOptions,
+        codes: Mapping[str, CodedSplit],
+        facts: Mapping[str, Any],
+    ) -> None:
+        if options.batch_size > len(codes["train"]):
+            raise ConfigError(
+                f"--batch-size {options.batch_size} is more than the "
+                f"{len(codes['train'])} training images"
+            )
+        self.options = options
+        self.batch_size = options.batch_size
+        self.codes = codes
+        self.conditional = facts["num_classes"] > 0
+        self.prior = build_prior(options, facts)
+        self.optimizer = AdamW(
+            self.prior.parameters(),
+            options.lr,
+            betas=(0.9, 0.95),
+            weight_decay=options.weight_decay,
+        )
+
+    def parts(self) -> dict[str, Stateful]:
+        """Name all that moves."""
+        return {"prior": self.prior, "adam": self.optimizer}
+
+    def step(self, step: int) -> dict[str, float]:
+        """Do one step: each code predicted from those before it."""
+        options, train = self.options, self.codes["train"]
+        chosen = batch_indices(len(train), options.batch_size, step, options.seed)
+        codes, labels = train.codes[chosen], self._labels(train, chosen)
+        self.optimizer.lr = options.rate(step, options.lr)
+
+        def differentiate() -> float:
+            loss = ops.cross_entropy(
+                self.prior(codes, labels), codes.reshape(len(codes), -1)
+            )
+            loss.backward()
+            return loss.item()
+
+        nats, norm = guarded_backward(differentiate, self.prior)
+        clip_grad_norm(self.prior.parameters(), options.clip)
+        self.optimizer.step()
+        return {
+            "loss": nats,
+            "nats_per_token": nats,
+            "gradient_norm": norm,
+            "lr": self.optimizer.lr,
+        }
+
+    def _labels(self, split: CodedSplit, chosen: Codes | slice) -> Codes | None:
+        if not self.conditional or split.labels is None:
+            return None
+        return split.labels[chosen]
+
+    def nats(self, split: CodedSplit) -> float:
+        """Mean negative log likelihood of a split's codes, in nats a token."""
+        return nats_per_token(self.prior, split, self.conditional)
+
+    def validate(self) -> dict[str, float]:
+        """Measure the prior on the validation split."""
+        return {"val_nats_per_token": self.nats(self.codes["val"])}
+
+    def state(self) -> State:
+        """Return all that moves, as arrays."""
+        return gather(self.parts())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` gave."""
+        restore(self.parts(), state)
+
+
+def nats_per_token(prior: Prior, split: CodedSplit, conditional: bool) -> float:
+    """Mean negative log likelihood of a split's codes (N,P,Q), in nats a token."""
+    training = prior.training
+    prior.eval()
+    total = 0.0
+    try:
+        for first in range(0, len(split), BATCH):
+            part = slice(first, first + BATCH)
+            codes = split.codes[part]
+            labels = (
+                split.labels[part] if conditional and split.labels is not None else None
+            )
+            with no_grad():
+                logits = prior(codes, labels)
+                loss = ops.cross_entropy(logits, codes.reshape(len(codes), -1))
+            total += loss.item() * len(codes)
+    finally:
+        prior.train(training)
+    return total / len(split)

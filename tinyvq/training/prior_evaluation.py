@@ -1,0 +1,72 @@
+"""Measure a prior on a split: what its codes cost, and what an image costs with it."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyvq import metrics
+from tinyvq.data import ImageData, Split, SplitName
+from tinyvq.models import VQVAE
+from tinyvq.training.evaluation import reconstruct
+from tinyvq.training.prior import encode, nats_per_token
+from tinyvq.training.trained import TrainedPrior
+
+FITTED_ON = 1000  # training images that the likelihood of pixels is fitted on
+
+
+@dataclass(frozen=True)
+class PriorEvaluation:
+    """How well a prior knows the codes of a split's images.
+
+    nats_per_token            -log p(code | those before it), mean over all codes
+    left_above_nats           the same, by counts of what stands left and above
+    position_histogram_nats   the same, by counts at each position
+    bits_per_dimension        at most what tokenizer, prior and a distribution of each
+                              byte around its reconstruction need for a pixel value
+    """
+
+    nats_per_token: float
+    left_above_nats: float
+    position_histogram_nats: float
+    bits_per_dimension: float
+    tokens_per_image: int
+    images: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Return the figures by name, for JSON."""
+        return asdict(self)
+
+
+def evaluate_prior(
+    trained: TrainedPrior, images: ImageData, split: SplitName
+) -> PriorEvaluation:
+    """Measure a prior on a split of images; counts are taken of the training split."""
+    tokenizer, prior = trained.tokenizer, trained.prior
+    train, measured = images.split("train"), images.split(split)
+    counted = encode(tokenizer, train, "train images").codes
+    coded = encode(tokenizer, measured, f"{split} images")
+    nats = nats_per_token(prior, coded, conditional=prior.num_classes > 0)
+    some = train.take(np.arange(min(FITTED_ON, len(train))))
+    pixels = metrics.fit_scale(some.images, _reconstructed(tokenizer, some))
+    pixel_nats = pixels.nats_per_image(
+        measured.images, _reconstructed(tokenizer, measured)
+    )
+    tokens = coded.codes[0].size
+    return PriorEvaluation(
+        nats_per_token=nats,
+        left_above_nats=metrics.left_above_nats(counted, coded.codes, prior.num_codes),
+        position_histogram_nats=metrics.position_histogram_nats(
+            counted, coded.codes, prior.num_codes
+        ),
+        bits_per_dimension=metrics.bits_per_dimension(
+            nats * tokens, float(pixel_nats.mean()), measured.images[0].size
+        ),
+        tokens_per_image=tokens,
+        images=len(measured),
+    )
+
+
+def _reconstructed(tokenizer: VQVAE, split: Split) -> npt.NDArray[np.float32]:
+    made = [batch for _, batch, _ in reconstruct(tokenizer, split.images)]
+    return np.concatenate(made)

@@ -1,0 +1,43 @@
+"""The state of a run: that of its parts, under one name each."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+State = dict[str, npt.NDArray[Any]]
+
+
+class Stateful(Protocol):
+    """A model, an optimiser, a regulariser: whatever moves as training goes on."""
+
+    def state_dict(self) -> State:
+        """Copy all that moves."""
+
+    def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Restore what `state_dict` gave."""
+
+
+def gather(parts: Mapping[str, Stateful]) -> State:
+    """Put the states of all parts together: {"model.encoder...": array, ...}."""
+    return {
+        f"{name}.{key}": array
+        for name, part in parts.items()
+        for key, array in part.state_dict().items()
+    }
+
+
+def restore(parts: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
+    """Give each part its own again; ValueError where one does not fit."""
+    for name, part in parts.items():
+        part.load_state_dict(under(state, name))
+
+
+def under(state: Mapping[str, npt.NDArray[Any]], name: str) -> State:
+    """Select the entries of a part, and cut its name off."""
+    prefix = name + "."
+    return {
+        key.removeprefix(prefix): array
+        for key, array in state.items()
+        if key.startswith(prefix)
+    }

@@ -1,0 +1,220 @@
+"""What a VQ-VAE and a VQ-GAN have in common: images in, a tokenizer trained."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from tinyvq import data
+from tinyvq.data import ImageData, batch_indices, to_unit
+from tinyvq.errors import ConfigError, DataError
+from tinyvq.messages import say
+from tinyvq.models import TUNED, VQVAE, QuantizerName
+from tinyvq.optim import Optimizer
+from tinyvq.quantizers import QuantizerStats
+from tinyvq.tensor import Tensor
+from tinyvq.training.evaluation import evaluate
+from tinyvq.training.options import RunOptions
+from tinyvq.training.state import State, Stateful, gather, restore
+
+VALIDATION_IMAGES = 1000  # of the split, at most: a glance, not the verdict
+COLLAPSED = 0.1  # a share of codes in use below this is told to the user
+
+_SIZES = ("hidden", "num_codes", "code_dim")  # a preset has its own by default
+_HARD = ("commitment", "decay", "restart_below", "normalize", "estimator")
+_SETTINGS = {"ema": _HARD, "gradient": _HARD, "soft": ("temperature", "kl_weight")}
+
+
+@dataclass(frozen=True)
+class TokenizerOptions(RunOptions):
+    """What the user chooses of a tokenizer: images, network, quantizer."""
+
+    data: str = "fashion-mnist-5k"
+    """A built-in name, an idx file or folder, an .npz, or a folder of images."""
+    image_size: int | None = None
+    """Resize and crop images to this many pixels a side; the network's strides must
+    divide it."""
+    channels: Literal[1, 3] | None = None
+    """Grey (1) or colour (3); by default what the images have."""
+    model: Literal["conv", "dense", "small", "f16"] = "conv"
+    """The network: conv, DeepMind's; dense, the textbooks' smallest, one code an image;
+    small and f16, VQ-GAN's of residual blocks and attention."""
+    hidden: int | None = None
+    """Channels of the hidden layers; by default the model's (conv 128, small 32)."""
+    num_codes: int | None = None
+    """Codes in the codebook; by default the model's (conv 512, dense 10)."""
+    code_dim: int | None = None
+    """Width of a code; by default the model's (conv 64, dense 20)."""
+    quantizer: QuantizerName = "ema"
+    """ema: codes are running means of their vectors. gradient: codes follow the
+    codebook loss. soft: in training a softmax-weighted mixture of codes."""
+    commitment: float = TUNED["commitment"]
+    """Weight of the commitment loss (ema, gradient)."""
+    decay: float = TUNED["decay"]
+    """Of the running means of the codes (ema, gradient)."""
+    restart_below: float = TUNED["restart_below"]
+    """Codes chosen less often than this share of the average are placed anew (ema,
+    gradient)."""
+    normalize: bool = False
+    """Vectors and codes of length 1: the nearest code is the one of the most similar
+    direction (ema, gradient)."""
+    estimator: Literal["straight_through", "rotation"] = "straight_through"
+    """How the decoder's gradient passes the codebook (ema, gradient)."""
+    temperature: float = 1.0
+    """Of the softmax over codes (soft)."""
+    kl_weight: float = 0.0
+    """Weight of the divergence of the assignment from uniform (soft)."""
+
+    LEAST: ClassVar[dict[str, float]] = {
+        **RunOptions.LEAST,
+        **dict.fromkeys(("image_size", *_SIZES), 1),
+    }
+
+
+class ImageOptions(Protocol):
+    """The options of a run on images: a tokenizer's, or a generator's."""
+
+    @property
+    def data(self) -> str:
+        """Which images."""
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels a side."""
+
+    @property
+    def channels(self) -> int | None:
+        """Grey or colour."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step."""
+
+
+def load_images(options: ImageOptions) -> ImageData:
+    """Load the data of a run and check that the network can take it."""
+    images = data.load(
+        options.data, image_size=options.image_size, channels=options.channels
+    )
+    images.split("val")  # raises where it is empty
+    available = len(images.split("train"))
+    if options.batch_size > available:
+        raise ConfigError(
+            f"--batch-size {options.batch_size} is more than the {available} training "
+            f"images of {options.data}"
+        )
+    return images
+
+
+def facts_of(images: ImageData) -> dict[str, Any]:
+    """Find out what the run needs to know of its data, for config.json."""
+    train = images.split("train").images
+    if train.min() == train.max():
+        raise DataError(f"{images.source}: all training pixels are alike")
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("train", "val"):  # a run reads no others
+        pixels = images.split(name).images
+        digest.update(f"{name} {pixels.shape} ".encode())
+        digest.update(pixels.tobytes())
+    return {
+        "data_source": images.source,
+        "data_digest": digest.hexdigest(),
+        "image_shape": list(images.image_shape),
+        "images": {name: len(split.images) for name, split in images.splits.items()},
+        "pixel_variance": float(np.var(train / 255.0)),
+    }
+
+
+def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
+    """Build the model that a run's options and facts describe."""
+    height, width, channels = facts["image_shape"]
+    sizes = {name: getattr(options, name) for name in _SIZES}
+    return VQVAE.preset(
+        options.model,
+        channels=channels,
+        image_size=(height, width),
+        quantizer=options.quantizer,
+        pixel_variance=facts["pixel_variance"],
+        seed=options.seed,
+        **{name: size for name, size in sizes.items() if size is not None},
+        **{name: getattr(options, name) for name in _SETTINGS[options.quantizer]},
+    )
+
+
+class TokenizerTask:
+    """What each step of a tokenizer's training shares; see `loop.Task`."""
+
+    def __init__(
+        self, options: TokenizerOptions, images: ImageData, facts: Mapping[str, Any]
+    ) -> None:
+        self.batch_size = options.batch_size
+        self.images = images
+        self.model = build(options, facts)
+        self._options = options
+        self._collapsed = False
+
+    def parts(self) -> dict[str, Stateful]:
+        """Name all that moves."""
+        return {"model": self.model}
+
+    def batch(self, step: int) -> Tensor:
+        """Select the images (N,H,W,C) of a step."""
+        train = self.images.split("train").images
+        chosen = batch_indices(
+            len(train), self.batch_size, step, self._options.seed
+        )  # (N,)
+        return Tensor.wrap(to_unit(train[chosen]))
+
+    def step(self, step: int) -> dict[str, float]:
+        """Do one training step; return what it measured."""
+        raise NotImplementedError(f"{type(self).__name__}.step")
+
+    def update_codebook(
+        self, stats: QuantizerStats, optimizer: Optimizer
+    ) -> dict[str, float]:
+        """Move the codebook by what a batch chose, after the optimiser's step."""
+        quantizer = self.model.quantizer
+        update = quantizer.update(stats)
+        for codebook in quantizer.trained_codebook():
+            optimizer.reset_rows(codebook, update.moved)
+        return {
+            "batch_perplexity": stats.batch_perplexity,
+            "batch_codes_used": stats.codes_used,
+            "codes_restarted": len(update.restarted),
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Measure the model on the validation split, or on a glance of it."""
+        images = self.images.split("val").images[:VALIDATION_IMAGES]
+        found = evaluate(self.model, images)
+        collapsed = found.codes_used < COLLAPSED * found.codes_total
+        if collapsed and not self._collapsed:  # said once, until it has recovered
+            say(
+                f"only {found.codes_used} of {found.codes_total} codes are in use: the "
+                f"codebook collapses. {self._remedy()}"
+            )
+        self._collapsed = collapsed
+        return {
+            "val_nmse": found.nmse,
+            "val_perplexity": found.perplexity,
+            "val_codes_used": found.codes_used,
+        }
+
+    def _remedy(self) -> str:
+        """Say what helps against a codebook that collapses."""
+        if self._options.quantizer == "soft":
+            return "A --kl-weight above 0 draws the assignment towards even use"
+        if self._options.restart_below == 0:
+            share = TUNED["restart_below"]
+            return f"--restart-below {share} places codes anew that are hardly chosen"
+        return "A higher --restart-below or a lower --lr may help"
+
+    def state(self) -> State:
+        """Return all that moves, as arrays."""
+        return gather(self.parts())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` gave."""
+        restore(self.parts(), state)

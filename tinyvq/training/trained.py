@@ -1,0 +1,190 @@
+"""Open what a run has learned."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tinyvq import data
+from tinyvq.data import ImageData
+from tinyvq.errors import CheckpointError, ConfigError, ModuleError, RunError
+from tinyvq.messages import say
+from tinyvq.models import VQVAE, NoiseVQGAN, Prior
+from tinyvq.training import checkpoint
+from tinyvq.training.noise import NoiseOptions, build_generator
+from tinyvq.training.options import RunOptions
+from tinyvq.training.prior import PriorOptions, build_prior
+from tinyvq.training.run import CONFIG, Run, create, open_run, typed
+from tinyvq.training.state import Stateful, gather, under
+from tinyvq.training.tokenizer import TokenizerOptions, build
+from tinyvq.training.vqgan import VQGANOptions
+from tinyvq.training.vqvae import VQVAEOptions
+
+T = TypeVar("T", bound=RunOptions)
+
+TOKENIZERS: dict[str, type[TokenizerOptions]] = {
+    "vqvae": VQVAEOptions,
+    "vqgan": VQGANOptions,
+}
+
+
+
+def open_kind(folder: Path, kinds: Mapping[str, type[T]]) -> tuple[T, Run]:
+    """Open a run folder of one of some kinds.
+
+    Raises RunError where it is another, or where its config.json is damaged.
+    """
+    run = open_run(folder)
+    if run.kind not in kinds:
+        raise RunError(
+            f"{folder} holds a {run.kind} run, a {' or '.join(kinds)} run is needed"
+        )
+    if not _has_its_facts(run):
+        raise RunError(f"{folder}/{CONFIG} has damaged facts: {run.facts}")
+    try:
+        return typed(run.options, kinds[run.kind]), run
+    except (TypeError, ConfigError) as problem:
+        raise RunError(f"{folder}/{CONFIG} does not fit: {problem}") from problem
+
+
+def _has_its_facts(run: Run) -> bool:
+    """Tell whether a run has the facts that its kind needs."""
+    match run.facts:
+        case {
+            "data_digest": str(),
+            "image_shape": [int(), int(), int()],
+            "tokenizer": str(),
+            "num_codes": int(),
+            "grid": [int(), int()],
+            "num_classes": int(),
+            "class_names": list(),
+        }:
+            return run.kind == "prior"
+        case {
+            "data_digest": str(),
+            "image_shape": [int(), int(), int()],
+            "pixel_variance": float(variance),
+        }:
+            return run.kind != "prior" and 0 < variance < math.inf
+    return False
+
+
+def open_tokenizer(folder: Path) -> tuple[TokenizerOptions, Run]:
+    """Open the run folder of a VQ-VAE or VQ-GAN; RunError where it is another."""
+    return open_kind(folder, TOKENIZERS)
+
+
+def load_tokenizer(folder: Path) -> tuple[VQVAE, TokenizerOptions, Run]:
+    """Load the newest model of a run folder, in evaluation mode."""
+    options, run = open_tokenizer(folder)
+    model = build(options, run.facts)
+    _load_newest(run, model, "model")
+    return model.eval(), options, run
+
+
+def _load_newest(run: Run, into: Stateful, name: str) -> None:
+    """Restore one part of a run's newest checkpoint that verifies."""
+    saved = checkpoint.load_latest(run.checkpoints)
+    for older, reason in saved.rejected:
+        say(f"passing over checkpoint {older}: {reason}")
+    try:
+        into.load_state_dict(under(saved.arrays, name))
+    except ModuleError as problem:
+        raise CheckpointError(f"{saved.path} does not fit: {problem}") from problem
+
+
+def images_of(options: TokenizerOptions, run: Run, other: str | None) -> ImageData:
+    """Load the images of a tokenizer's run, or others in the same format."""
+    _, _, channels = run.facts["image_shape"]
+    return data.load(
+        other or options.data, image_size=options.image_size, channels=channels
+    )
+
+
+def load_noise(folder: Path) -> tuple[NoiseVQGAN, Run]:
+    """Load the newest generator of a run folder, in evaluation mode."""
+    options, run = open_kind(folder, {"noise-vqgan": NoiseOptions})
+    model = build_generator(options, run.facts)
+    _load_newest(run, model, "model")
+    return model.eval(), run
+
+
+@dataclass(frozen=True)
+class TrainedPrior:
+    """A prior, and the tokenizer whose codes it draws.
+
+    class_names   what each label means, where that is known
+    """
+
+    prior: Prior
+    tokenizer: VQVAE
+    options: PriorOptions
+    tokenizer_options: TokenizerOptions
+    run: Run
+
+    def images(self) -> ImageData:
+        """Load the images that it was trained on."""
+        return images_of(self.tokenizer_options, self.run, self.options.data)
+
+    @property
+    def class_names(self) -> list[str]:
+        """What each label means, where that is known."""
+        return [str(name) for name in self.run.facts["class_names"]]
+
+
+def load_prior(folder: Path) -> TrainedPrior:
+    """Load the newest prior of a run folder and its tokenizer, in evaluation mode."""
+    options, run = open_kind(folder, {"prior": PriorOptions})
+    tokenizer, tokenizer_options, _ = tokenizer_of_prior(options, run)
+    prior = build_prior(options, run.facts)
+    _load_newest(run, prior, "prior")
+    return TrainedPrior(prior.eval(), tokenizer, options, tokenizer_options, run)
+
+
+def tokenizer_folder(run: Run) -> Path:
+    """Where a prior's run keeps its own copy of the tokenizer: a run folder, too."""
+    return run.folder / "tokenizer"
+
+
+def tokenizer_of_prior(
+    options: PriorOptions, run: Run | None
+) -> tuple[VQVAE, TokenizerOptions, Run]:
+    """Load the tokenizer that a prior is to be trained on, or was, if it has a run.
+
+    A run has its own copy, and needs the original only if that was never finished.
+    """
+    if run is None:
+        if not options.tokenizer:
+            raise ConfigError(
+                "a prior learns the codes of a tokenizer: give the run folder of a "
+                "VQ-VAE or VQ-GAN, --tokenizer RUN"
+            )
+        return load_tokenizer(Path(options.tokenizer))
+    try:
+        found = load_tokenizer(tokenizer_folder(run))
+    except (RunError, CheckpointError):
+        found = load_tokenizer(Path(options.tokenizer))
+    if found[0].fingerprint() != run.facts["tokenizer"]:
+        raise RunError(
+            f"the prior in {run.folder} was trained on the codes of another tokenizer "
+            f"than the one in {found[2].folder}"
+        )
+    return found
+
+
+def keep_tokenizer(run: Run, tokenizer: VQVAE, original: Run) -> None:
+    """Copy a tokenizer into a prior's run.
+
+    What it is can then be loaded and sampled from, whatever becomes of the original.
+    """
+    folder = tokenizer_folder(run)
+    if original.folder == folder:
+        return
+    try:
+        copy = open_run(folder)
+    except RunError:
+        copy = create(folder, original.kind, original.options, original.facts)
+    checkpoint.save(
+        copy.checkpoints, 0, gather({"model": tokenizer}), {"kind": original.kind}
+    )

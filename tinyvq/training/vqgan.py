@@ -1,0 +1,161 @@
+"""Train a VQ-GAN: its options, and one step of it, which is two.
+
+The generator's step moves encoder, codebook and decoder, and nothing of the
+discriminator; the discriminator's step moves that alone. Neither lets a gradient, a
+running mean or an optimiser of the other change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from tinyvq import ops
+from tinyvq.data import ImageData
+from tinyvq.losses import adaptive_weight
+from tinyvq.nn import Module, Parameter
+from tinyvq.optim import Adam
+from tinyvq.tensor import Tensor, grad
+from tinyvq.training.adversary import (
+    BETAS,
+    Adversary,
+    AdversaryOptions,
+    carry_back,
+    to_be_judged,
+)
+from tinyvq.training.guard import guarded_backward
+from tinyvq.training.state import Stateful
+from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
+
+
+@dataclass(frozen=True)
+class VQGANOptions(AdversaryOptions, TokenizerOptions):
+    """What the user chooses of a VQ-GAN."""
+
+    model: Literal["conv", "dense", "small", "f16"] = "small"
+    """The network: small and f16, the VQ-GAN's of residual blocks and attention; conv,
+    DeepMind's; dense, the textbooks' smallest, one code an image."""
+    adversarial_weight: float = 0.5
+    """Weight of the adversary for the generator."""
+    weighting: Literal["adaptive", "fixed"] = "adaptive"
+    """adaptive: at the decoder's last layer the adversary's gradient is as long as the
+    reconstruction's, times its weight. fixed: its loss is multiplied by its weight."""
+    adaptive_eps: float = 1e-4
+    """What is added to the length of the adversary's gradient before it divides."""
+    adaptive_most: float = 1e4
+    """The largest adaptive weight."""
+    adversarial_start: int = 500
+    """The step from which the adversary counts for the generator."""
+    adversarial_ramp: int = 250
+    """Steps over which its weight then grows to its full value."""
+    head_start: int = 250
+    """Steps for which the discriminator trains before it counts."""
+
+    LEAST: ClassVar[dict[str, float]] = {
+        **AdversaryOptions.LEAST,
+        **TokenizerOptions.LEAST,
+        **dict.fromkeys(
+            (
+                *("adversarial_weight", "adaptive_eps", "adaptive_most"),
+                *("adversarial_start", "adversarial_ramp", "head_start"),
+            ),
+            0,
+        ),
+    }
+
+    def pressure(self, step: int) -> float:
+        """Compute which share of its weight the adversary has at a step: 0 .. 1."""
+        past = step - self.adversarial_start
+        if past < 0 or self.adversarial_weight == 0:
+            return 0.0
+        return min(1.0, (past + 1) / (self.adversarial_ramp + 1))
+
+    def judges(self, step: int) -> bool:
+        """Tell whether the discriminator trains at a step."""
+        first = self.adversarial_start - self.head_start
+        return step >= first and self.adversarial_weight > 0
+
+
+class VQGANTask(TokenizerTask):
+    """One step after another of a VQ-GAN; see `loop.Task`."""
+
+    def __init__(
+        self, options: VQGANOptions, images: ImageData, facts: Mapping[str, Any]
+    ) -> None:
+        super().__init__(options, images, facts)
+        self.options = options
+        self.adversary = Adversary(options, facts)
+        self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
+        self.last_weight = last_weight(self.model)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Name all that moves."""
+        return {
+            **super().parts(),
+            "adam": self.optimizer,
+            **self.adversary.parts(),
+        }
+
+    def step(self, step: int) -> dict[str, float]:
+        """Do the generator's step, then the discriminator's on what it made."""
+        x = self.batch(step)
+        measures = self._generator_step(step, x)
+        if self.options.judges(step):
+            measures |= self.adversary.step(step, x, self.output.reconstruction)
+        return measures
+
+    def _generator_step(self, step: int, x: Tensor) -> dict[str, float]:
+        """Move encoder and decoder, then the codebook."""
+        options, model = self.options, self.model
+        self.optimizer.lr = options.rate(step, options.lr)
+        pressure = options.pressure(step)
+        measures: dict[str, float] = {}
+
+        def differentiate() -> float:
+            output = self.output = model(x)
+            made = to_be_judged(output.reconstruction)
+            wanted = ops.mse_loss(made, x) / model.pixel_variance
+            gradient = grad(wanted, [made])[0].array  # (N,H,W,C)
+            loss = wanted.item() + output.quantizer_loss.item()
+            if pressure > 0:
+                verdict = self.adversary.verdict(made, x)
+                push = grad(verdict, [made])[0].array  # (N,H,W,C)
+                weight = self._weight(output.reconstruction, gradient, push)
+                gradient = gradient + gradient.dtype.type(pressure * weight) * push
+                loss += pressure * weight * verdict.item()
+                measures["adversarial_loss"] = verdict.item()
+                measures["adaptive_weight"] = weight
+                measures["pressure"] = pressure
+            carry_back(output.reconstruction, gradient, output.quantizer_loss)
+            return loss
+
+        loss, norm = guarded_backward(differentiate, model)
+        self.optimizer.step()
+        return {
+            "loss": loss,
+            "nmse": self.output.reconstruction_mse / model.pixel_variance,
+            **self.update_codebook(self.output.stats, self.optimizer),
+            **measures,
+            "gradient_norm": norm,
+            "lr": self.optimizer.lr,
+        }
+
+    def _weight(self, made: Tensor, gradient: Any, push: Any) -> float:
+        """Weigh the adversary by two gradients (N,H,W,C) at the images made."""
+        options = self.options
+        if options.weighting == "fixed":
+            return options.adversarial_weight
+        of_reconstruction, of_adversary = (
+            grad(made, [self.last_weight], Tensor.wrap(g), retain_graph=True)[0].array
+            for g in (gradient, push)
+        )
+        return options.adversarial_weight * adaptive_weight(
+            of_reconstruction,
+            of_adversary,
+            eps=options.adaptive_eps,
+            clamp=options.adaptive_most,
+        )
+
+
+def last_weight(model: Module) -> Parameter:
+    """Find the weights of a model's last convolution, which makes the images."""
+    return [p for p in model.parameters() if p.ndim == 4][-1]
