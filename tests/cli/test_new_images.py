@@ -320,6 +320,30 @@ def test_evaluate_a_prior(split: str, folder: Path) -> None:
     )
 
 
+def test_evaluate_by_a_judge(folder: Path, labelled: Path, tmp_path: Path) -> None:
+    found = {}
+    for run in ("tokenizer", "prior", "plain"):
+        words = ["evaluate", folder / run, "--judge", "random-conv", "--json"]
+        found[run] = json.loads(succeeds(*words).out)["frechet_random-conv"]
+        assert found[run] > 0
+    assert found["prior"] != found["plain"]
+    said = fails("evaluate", folder / "prior", "--judge", "inception")
+    assert "there is no judge inception; there is: squeezenet1.1, " in said
+
+
+def test_no_network_judges_what_was_trained_to_please_it(
+    labelled: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    succeeds(*words_of("vqgan", run, labelled))
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["perceptual_weight"] = 0.5
+    (run / "config.json").write_text(json.dumps(config))
+    said = fails("evaluate", run, "--judge", "squeezenet1.1")
+    assert "squeezenet1.1 cannot judge this model, for a loss over its" in said
+    succeeds("evaluate", run, "--judge", "random-conv")
+
+
 def test_evaluate_of_noise_says_what_is_needed(folder: Path) -> None:
     assert "a vqvae or vqgan run is needed" in fails("evaluate", folder / "noise")
 

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from models.pretrained_examples import squeezenet
 from training.kind_examples import ADVERSARY, words_of, write_labelled
 
 from tinyvq import Tensor, data, grad, ops
 from tinyvq.cli import main
 from tinyvq.errors import ConfigError, NonFiniteError
+from tinyvq.losses import PerceptualLoss
+from tinyvq.models import SqueezeNet
 from tinyvq.nn import frozen_statistics
 from tinyvq.optim import Adam
 from tinyvq.training.loop import resume
@@ -258,3 +261,32 @@ def test_a_spoilt_discriminator_is_found_before_its_optimiser_moves(
     changed = moved(before, task.state())
     # Batch norm has seen it in passing; no weight, moment or mean verdict has.
     assert all("running_" in name for name in changed)
+
+
+def test_a_perceptual_weight_adds_its_gradient(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = squeezenet("float32")
+    monkeypatch.setattr(SqueezeNet, "pretrained", staticmethod(lambda: network))
+    task = task_of(labelled, perceptual_weight=0.5, adversarial_start=100)
+    plain = task_of(labelled, adversarial_start=100)
+    x = task.batch(1)
+    output = plain.model(x)
+    seen = PerceptualLoss(network)(output.reconstruction, x)
+    (output.loss + seen * 0.5).backward()
+    measures = task._generator_step(1, x)
+    assert measures["perceptual_distance"] == pytest.approx(seen.item(), rel=1e-5)
+    assert measures["loss"] == pytest.approx(
+        output.loss.item() + 0.5 * seen.item(), rel=1e-5
+    )
+    for mine, expected in zip(
+        task.model.parameters(), plain.model.parameters(), strict=True
+    ):
+        assert mine.grad is not None
+        assert expected.grad is not None
+        # The same sums in float32, in another order: a few digits of the largest.
+        want = expected.grad.array
+        atol = 1e-4 * max(float(np.abs(want).max()), 1e-4)
+        np.testing.assert_allclose(mine.grad.array, want, rtol=0, atol=atol)
+    # The network is no part of the model: neither moved nor saved.
+    assert part_of(set(task.state())) == part_of(set(plain.state()))

