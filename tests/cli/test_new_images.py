@@ -385,7 +385,7 @@ def test_demo_goes_all_the_way_and_checks_itself(
     assert "error: the demo fell short: " in result.err
     assert "nats a token, expected at most 2.6 and less than counting has" in result.err
     for name in (
-        *("prior/samples.png", "prior/nearest.png", "prior/report.html"),
+        *("new.png", "prior/samples.png", "prior/nearest.png", "prior/report.html"),
         *("tokenizer/reconstructions.png", "tokenizer/report.html"),
     ):
         assert f"  {out / name}\n" in result.err

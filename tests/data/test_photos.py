@@ -149,8 +149,8 @@ def test_grey_photographs_become_coloured_ones(backgrounds: Path) -> None:
 def test_packages_that_are_missing_are_named(backgrounds: Path) -> None:
     first = backgrounds / "a.png"
     assert _photos.lacking() == (
-        "12 of its 12 photographs are missing (Debian: apt install one other); looked for "
-        f"{first} ..."
+        "12 of its 12 photographs are missing (Debian: apt install one other); "
+        f"looked for {first} ..."
     )
     write_all(backgrounds)
     assert _photos.lacking() == ""

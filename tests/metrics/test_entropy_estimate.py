@@ -75,9 +75,10 @@ def by_definition(counts: list[int]) -> float:
     with localcontext() as context:
         context.prec = 400
         f1, f2 = Decimal(once), Decimal(twice)
-        a = 2 * f2 / ((n - 1) * f1 + 2 * f2)
         if twice == 0:
             a = 2 / ((n - 1) * (f1 - 1) + 2)
+        else:
+            a = 2 * f2 / ((n - 1) * f1 + 2 * f2)
         if a == 1:
             return nats
         terms = sum(((1 - a) ** k / k for k in range(1, n)), Decimal(0))

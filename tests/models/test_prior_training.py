@@ -112,7 +112,7 @@ def test_a_transformers_first_weights_are_those_of_gpt_2(layers: int) -> None:
             continue
         adds = "project" in path or "narrow" in path
         expected = 0.02 / (2 * layers) ** 0.5 if adds else 0.02
-        # The standard deviation of n normal values is off by 1/√(2n) of itself, typically.
+        # The standard deviation of n normal values is off by about 1/√(2n) of itself.
         assert array.std() == pytest.approx(expected, rel=6 / (2 * array.size) ** 0.5)
         assert array.mean() == pytest.approx(0, abs=6 * expected / array.size**0.5)
         seen.add(array.tobytes())

@@ -201,8 +201,8 @@ def test_grids_come_as_often_as_their_probability_says(
     with prior.head.weight.mutate() as weight:
         weight *= 0.5  # no grid so rare that it would not be seen
     counts = np.zeros((3, 3))
-    chosen = np.ones(3000, np.int64)
-    for first, second in sample_codes(prior, 3000, chosen, seed=1, **filters).reshape(
+    chosen = np.ones(4500, np.int64)
+    for first, second in sample_codes(prior, 4500, chosen, seed=1, **filters).reshape(
         -1, 2
     ):
         counts[first, second] += 1

@@ -99,7 +99,7 @@ CATALOG: dict[str, ImageSet] = {
         recipe=Recipe(_emoji.lacking, _emoji.make),
     ),
     "photos": ImageSet(
-        "7,751 patches in colour, 64×64, of 26 photographs of Debian's wallpapers",
+        "7,563 patches in colour, 64×64, of 26 photographs of Debian's wallpapers",
         "CC BY and others, by photograph: /usr/share/doc/{"
         f"{','.join(_photos.PHOTOGRAPHS)}}}/copyright",
         (),
