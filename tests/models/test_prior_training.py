@@ -14,6 +14,12 @@ from tinyvq.testing import check_grads
 
 each_prior = pytest.mark.parametrize("name", NAMES)
 
+CODES = 5
+
+# How many layers drop: of a transformer the embeddings and both halves of each block,
+# of a PixelCNN each layer.
+LAYERS = {"transformer": 5, "pixelcnn": 4, "pixelcnn by 5": 2}
+
 TINY: dict[str, dict[str, Any]] = {
     "transformer": {"width": 4, "layers": 1, "heads": 2},
     "pixelcnn": {"hidden": 3, "layers": 2},
@@ -94,9 +100,6 @@ def test_a_prior_learns_what_follows_what(name: str) -> None:
     assert least - 1e-6 < nats.item() < least + 0.02
 
 
-CODES = 5
-
-
 # First weights.
 
 
@@ -119,6 +122,18 @@ def test_a_transformers_first_weights_are_those_of_gpt_2(layers: int) -> None:
     assert len(seen) == 4 + 6 * layers  # no two alike
 
 
+def test_a_pixelcnns_first_kernels_are_bounded_as_those_of_other_convolutions() -> None:
+    """The largest of n uniform values misses the bound b by b·k/n with chance e⁻ᵏ."""
+    for layer in PixelCNN(512, (8, 8), layers=2, rng=Stream(0)).layers:
+        for convolution, taps in ((layer.up, (2, 3)), (layer.left, (1, 2))):
+            weight = convolution.weight.numpy()
+            assert weight.shape == (*taps, 64, 128)
+            bound = (taps[0] * taps[1] * 64) ** -0.5
+            largest = np.abs(weight).max()
+            assert bound * (1 - 20 / weight.size) < largest <= np.float32(bound)
+            assert np.abs(convolution.bias.numpy()).max() <= np.float32(bound)
+
+
 @pytest.mark.parametrize("kind", [TransformerPrior, PixelCNN])
 def test_first_weights_are_a_function_of_the_stream(kind: Any) -> None:
     one, same, other = (kind(7, (3, 4), rng=Stream(s)).state_dict() for s in (1, 1, 2))
@@ -131,8 +146,12 @@ def test_first_weights_are_a_function_of_the_stream(kind: Any) -> None:
 def test_a_prior_starts_from_nearly_even_odds(kind: Any) -> None:
     prior = kind(512, (7, 7), dropout=0.0, rng=Stream(0))
     nats = loss(prior, codes(4, (7, 7), num_codes=512), None).item()
-    # Logits of variance v cost about v/2 over even odds, here below a twentieth.
-    assert np.log(512) - 0.2 < nats < np.log(512) + 0.2
+    # Logits of variance v cost v/2 over even odds, and 196 targets are off that by
+    # √(v/196). A transformer's are 128 products of normal values with weights of 0.02:
+    # v is 0.05. A PixelCNN's weights, below 1/√128, have a variance of a third of its
+    # square, on values mostly below 1: v is below 0.3.
+    v = 128 * 0.02**2 if kind is TransformerPrior else 1 / 3
+    assert nats - np.log(512) == pytest.approx(v / 2, abs=v / 2 + 5 * (v / 196) ** 0.5)
 
 
 # Dropout.
@@ -145,6 +164,7 @@ def test_dropout_acts_in_training_alone_and_differs_from_step_to_step(
     prior, x = make(name, dropout=0.5), codes(2, (3, 4))
     one, two = prior(x).numpy(), prior(x).numpy()
     assert (one != two).any(axis=-1).all()
+    assert [int(layer.calls.item()) for layer in dropouts(prior)] == [2] * LAYERS[name]
     prior.eval()
     np.testing.assert_array_equal(prior(x).numpy(), prior(x).numpy())
     undropped = make(name, dropout=0.0)
