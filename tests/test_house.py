@@ -31,7 +31,7 @@ LONG_FILES = {
 }
 HEAVY = {
     *["tyro", "rich", "PIL", "matplotlib", "pooch", "safetensors", "hypothesis"],
-    *["torch", "pytest"],
+    *["fontTools", "torch", "pytest"],
 }
 
 

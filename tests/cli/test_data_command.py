@@ -56,6 +56,17 @@ def test_data_fetch_builds_a_set_once(font: Path, tmp_path: Path) -> None:
     assert listed("emoji") == place
 
 
+def test_data_fetch_leaves_what_the_user_has(
+    font: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own" / "emoji"
+    own.mkdir(parents=True)
+    (own / "emoji.npz").write_bytes(b"")
+    monkeypatch.setenv("TINYVQ_DATA", str(tmp_path / "own"))
+    assert succeeds("data", "fetch", "emoji").out == f"{own}\n"
+    assert not (tmp_path / "cache").exists()
+
+
 def test_data_fetch_of_what_is_shipped() -> None:
     place = succeeds("data", "fetch", "fashion-mnist-5k").out.strip()
     assert (Path(place) / "fashion-mnist-5k.npz").exists()

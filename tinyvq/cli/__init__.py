@@ -39,7 +39,7 @@ COMMANDS: dict[str, Any] = {
     "decode": ("_codes:decode", "turn codes back into pictures"),
     "data": {
         "list": ("_data:list_sets", "the image sets known by name"),
-        "fetch": ("_data:fetch", "download one of them"),
+        "fetch": ("_data:fetch", "download or build one of them"),
     },
     "gradcheck": ("_check:gradcheck", "prove every gradient"),
     "bench": ("_bench:bench", "time the kernels against their peers (in a checkout)"),

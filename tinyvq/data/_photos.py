@@ -85,8 +85,8 @@ def make() -> dict[str, Split]:
         found[sides[name]].append(patches.take(_kept(patches.images)))
     kept = sum(len(patches) for side in found.values() for patches in side)
     say(
-        f"{len(names)} photographs have {total} patches; left out: {total - kept} of "
-        f"the flat ones, of a deviation below {FLAT} of 255"
+        f"{len(names)} photographs have {total} patches; left out: {total - kept}, "
+        f"all but one in {KEEP_FLAT} of the flat ones (deviation below {FLAT} of 255)"
     )
     return {side: _together(patches) for side, patches in found.items()}
 
