@@ -95,7 +95,7 @@ def test_it_is_the_sum_over_chances_of_something_new(counts: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "counts", [[1] * 60, [1] * 60 + [2], [1, 40], [1, 2, 300], [1] * 9 + [2] * 80]
+    "counts", [[1] * 60, [1] * 60 + [2], [1, 40], [1, 2, 300], [1] + [2] * 80]
 )
 def test_it_holds_where_much_or_little_is_unseen(counts: list[int]) -> None:
     n = sum(counts)
@@ -119,7 +119,7 @@ def test_a_large_sample_is_moved_by_the_first_order_alone(counts: list[int]) -> 
 
 def test_little_of_a_large_sample_can_be_new() -> None:
     """Where the rest is summed term by term, over more terms than the sample has."""
-    counts = np.array([200_000, 1, 1, 1, 2])
+    counts = np.array([200_000, 1, 2, 2, 2, 2, 2])
     found = chao_wang_jost_entropy_bits(counts)
     assert entropy_bits(counts) < found < entropy_bits(counts) + 1e-3
 

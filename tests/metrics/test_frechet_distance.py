@@ -87,7 +87,10 @@ def test_two_sets_merge_into_that_of_both() -> None:
     x, y = correlated(0, 20, 4), correlated(1, 30, 4)
     merged = statistics(x)
     merged.merge(statistics(y))
-    merged.merge(FeatureStatistics("pixels", 4))
+    nothing = FeatureStatistics("pixels", 4)
+    nothing.merge(FeatureStatistics("pixels", 4))
+    assert nothing.count == 0
+    merged.merge(nothing)
     both = statistics(x, y)
     assert merged.count == both.count == 50
     np.testing.assert_array_equal(merged.mean, both.mean)
