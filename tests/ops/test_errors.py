@@ -5,16 +5,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ops.wrong_calls import CONFIGS, DTYPES, SHAPES, Call, t
+from ops import wrong_calls, wrong_calls_networks
+from ops.wrong_calls import Call, t
 
 from tinyvq import ops
 from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.tensor import Tensor
 
+Table = dict[str, list[tuple[Call, str]]]
+FILES: tuple[Any, ...] = (wrong_calls, wrong_calls_networks)
+SHAPES: list[Table] = [file.SHAPES for file in FILES]
+DTYPES: list[Table] = [file.DTYPES for file in FILES]
+CONFIGS: list[Table] = [file.CONFIGS for file in FILES]
 
-def flat(table: dict[str, list[tuple[Call, str]]]) -> list[Any]:
+
+def flat(tables: list[Table]) -> list[Any]:
     return [
         pytest.param(call, says, id=f"{name} {i}")
+        for table in tables
         for name, calls in table.items()
         for i, (call, says) in enumerate(calls)
     ]
@@ -39,7 +47,7 @@ def test_wrong_settings_are_told(call: Call, says: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float16", "bool"])
-def test_products_take_float32_and_float64_alone(dtype: str) -> None:
+def test_products_and_norms_take_float32_and_float64_alone(dtype: str) -> None:
     def x(*shape: int) -> Tensor:
         return t(*shape, dtype=dtype)
 
@@ -48,6 +56,10 @@ def test_products_take_float32_and_float64_alone(dtype: str) -> None:
         lambda: ops.linear(x(2, 3), x(3, 4)),
         lambda: ops.conv2d(x(1, 3, 3, 2), x(3, 3, 2, 2)),
         lambda: ops.conv_transpose2d(x(1, 3, 3, 2), x(3, 3, 2, 2)),
+        lambda: ops.attention(x(1, 1, 2, 3), x(1, 1, 2, 3), x(1, 1, 2, 3)),
+        lambda: ops.group_norm(x(2, 3, 4), 2, x(4), x(4)),
+        lambda: ops.layer_norm(x(2, 4), x(4), x(4)),
+        lambda: ops.batch_norm(x(2, 4), x(4), x(4)),
     ]
     for call in calls:
         with pytest.raises(TypeError, match=f"must be float32 or float64, got {dtype}"):
@@ -68,9 +80,10 @@ def test_an_exponent_must_be_a_number() -> None:
 
 # Every op takes any operand through `as_tensor`, so one message serves them all.
 ONE_OPERAND = (
-    *(ops.absolute, ops.exp, ops.leaky_relu, ops.log, ops.max, ops.mean, ops.neg),
-    *(ops.relu, ops.sigmoid, ops.silu, ops.softmax, ops.softplus, ops.sqrt, ops.sum),
-    *(ops.tanh, ops.transpose, ops.uniform_kl, ops.upsample_nearest, ops.var),
+    *(ops.absolute, ops.exp, ops.gelu, ops.l2_normalize, ops.leaky_relu, ops.log),
+    *(ops.log_softmax, ops.max, ops.mean, ops.neg, ops.relu, ops.sigmoid, ops.silu),
+    *(ops.softmax, ops.softplus, ops.sqrt, ops.sum, ops.tanh, ops.transpose),
+    *(ops.uniform_kl, ops.upsample_nearest, ops.var),
 )
 
 
@@ -81,6 +94,10 @@ def test_what_is_no_operand_is_told(op: Callable[[Any], Any]) -> None:
 
 
 def test_every_public_op_has_its_wrong_calls() -> None:
-    named = {name.partition(",")[0] for name in (*SHAPES, *DTYPES, *CONFIGS)}
+    named = {
+        name.partition(",")[0]
+        for table in (*SHAPES, *DTYPES, *CONFIGS)
+        for name in table
+    }
     named |= {op.__name__ for op in ONE_OPERAND} | {"power"}
     assert named == set(ops.__all__)

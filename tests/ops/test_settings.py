@@ -33,6 +33,12 @@ CALLS: dict[str, tuple[Callable[..., Tensor], tuple[Any, ...]]] = {
     "concatenate": (lambda x, a: ops.concatenate([x, x], a), (2,)),
     "upsample_nearest": (ops.upsample_nearest, (2,)),
     "avg_pool2d": (ops.avg_pool2d, (2, 1)),
+    "max_pool2d": (ops.max_pool2d, (2, 1)),
+    "group_norm": (lambda x, g, e: ops.group_norm(x, g, ROW, ROW, e), (3, 1e-3)),
+    "layer_norm": (lambda x, e: ops.layer_norm(x, ROW, ROW, e), (1e-3,)),
+    "batch_norm": (lambda x, e: ops.batch_norm(x, ROW, ROW, e), (1e-3,)),
+    "l2_normalize": (ops.l2_normalize, (1e-3,)),
+    "dropout": (lambda x, p: ops.dropout(x, x.array > 0, p), (0.25,)),
     "conv2d": (
         lambda x, s, p, d: ops.conv2d(x, KERNEL, stride=s, padding=p, dilation=d),
         (2, 1, 1),
@@ -44,6 +50,7 @@ CALLS: dict[str, tuple[Callable[..., Tensor], tuple[Any, ...]]] = {
         (2, 1, 1),
     ),
 }
+ROW = Tensor(Stream(0, "row").normal(3, "float32"))
 KERNEL = Tensor(Stream(0, "kernel").normal((3, 3, 3, 3), "float32"))
 
 

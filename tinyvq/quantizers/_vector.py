@@ -96,8 +96,10 @@ class VectorQuantizer(Module):
         self.normalize = normalize
         self.estimator = estimator
         self._rng = rng or Stream.fresh()
+        # Directions are taken at any length, but from vectors long enough to have one.
+        reach = 1.0 if normalize else 1 / num_codes
         first = self._rng.child("codebook").uniform(
-            (num_codes, code_dim), -1 / num_codes, 1 / num_codes, "float32"
+            (num_codes, code_dim), -reach, reach, "float32"
         )
         self.codebook = Parameter(first) if learn == "gradient" else Buffer(first)
         # Running means, over the batches, of the count and the sum of each code, and of
