@@ -6,16 +6,14 @@ one loss, gradients past the codebook by `detach`. Images are (N,C,H,W) here.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.peers.torch_vqvae import TorchQuantizer, TorchVQVAE, to_torch
-from tinyvq.models import VQVAE, PatchGAN
-from tinyvq.nn import Module
-from tinyvq.rng import Stream
+from benchmarks.peers.torch_vqvae import TorchQuantizer, TorchVQVAE, copy_weights
+from tinyvq.models import PatchGAN
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -260,45 +258,10 @@ class TorchGANStep:
         return loss.item()
 
 
-def copy_weights(mine: Module, theirs: nn.Module) -> None:
-    """Give PyTorch's parameters the values of tinyvq's, in the order of definition."""
-    pairs = zip(mine.parameters(), theirs.parameters(), strict=True)
-    with torch.no_grad():
-        for ours, copy in pairs:
-            copy.copy_(to_torch(ours.numpy()))
-
-
-def vqgan_twin(model: VQVAE, **settings: Any) -> TorchVQGAN:
-    """Build the PyTorch model of a preset `small` with its weights and dtype."""
-    ours = model.quantizer
-    quantizer = TorchQuantizer(
-        ours.num_codes,
-        ours.code_dim,
-        learn=ours.learn,
-        commitment=ours.commitment,
-        decay=ours.decay,
-        kmeans_start=ours.kmeans_start,
-        restart_below=ours.restart_below,
-        rng=Stream(0, "quantizer"),
-    )
-    theirs = TorchVQGAN(
-        quantizer,
-        code_dim=ours.code_dim,
-        pixel_variance=model.pixel_variance,
-        **settings,
-    )
-    theirs.to(to_torch(ours.codebook.numpy()).dtype)
-    copy_weights(model, theirs)
-    with torch.no_grad():
-        quantizer.codebook.copy_(to_torch(ours.codebook.numpy()))
-    return theirs
-
-
 def patchgan_twin(
     ours: PatchGAN, channels: int, hidden: int, layers: int, normed: bool
 ) -> TorchPatchGAN:
     """Build the PyTorch discriminator with a tinyvq one's weights and dtype."""
     theirs = TorchPatchGAN(channels, hidden, layers, normed)
-    theirs.to(to_torch(ours.parameters()[0].numpy()).dtype)
     copy_weights(ours, theirs)
     return theirs

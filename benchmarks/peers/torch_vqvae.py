@@ -5,7 +5,8 @@ What tinyvq is held against, and what the peers' curves are measured with. Image
 write a VQ-VAE: the second oracle for tinyvq's explicit Functions.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tinyvq.models import VQVAE
+from tinyvq.nn import Module
 from tinyvq.rng import Stream
 
 
@@ -91,6 +93,9 @@ class TorchVQVAE(nn.Module):
         mse = F.mse_loss(reconstruction, x)
         loss = mse / self.pixel_variance + quantizer_loss
         return TorchOutput(reconstruction, loss, mse, indices)
+
+
+Network = TypeVar("Network", bound=TorchVQVAE)
 
 
 class TorchQuantizer(nn.Module):
@@ -216,13 +221,10 @@ def to_torch(weight: npt.NDArray[Any]) -> torch.Tensor:
     return torch.tensor(weight)
 
 
-def twin(model: VQVAE, **settings: Any) -> TorchVQVAE:
-    """Build the PyTorch model with a tinyvq model's weights, codebook and dtype.
-
-    settings  that the model's preset was given, sizes and quantizer apart
-    """
-    ours = model.quantizer
-    quantizer = TorchQuantizer(
+def quantizer_twin(ours: Any) -> TorchQuantizer:
+    """Build the PyTorch quantizer with the settings, codebook and dtype of tinyvq's."""
+    codes = to_torch(ours.codebook.numpy())
+    theirs = TorchQuantizer(
         ours.num_codes,
         ours.code_dim,
         learn=ours.learn,
@@ -231,16 +233,34 @@ def twin(model: VQVAE, **settings: Any) -> TorchVQVAE:
         kmeans_start=ours.kmeans_start,
         restart_below=ours.restart_below,
         rng=Stream(0, "quantizer"),
-    )
-    theirs = TorchVQVAE(
-        quantizer,
-        code_dim=ours.code_dim,
+    ).to(codes.dtype)
+    with torch.no_grad():
+        theirs.codebook.copy_(codes)
+    return theirs
+
+
+def copy_weights(mine: Module, theirs: nn.Module) -> None:
+    """Give PyTorch's parameters the values of tinyvq's, in the order of definition."""
+    theirs.to(to_torch(mine.parameters()[0].numpy()).dtype)
+    pairs = zip(mine.parameters(), theirs.parameters(), strict=True)
+    with torch.no_grad():
+        for ours, copy in pairs:
+            copy.copy_(to_torch(ours.numpy()))
+
+
+def twin(
+    model: VQVAE, kind: Callable[..., Network] = TorchVQVAE, **settings: Any
+) -> Network:
+    """Build the PyTorch model with a tinyvq model's weights, codebook and dtype.
+
+    kind      the network: TorchVQVAE of the preset `conv`, TorchVQGAN of `small`
+    settings  that the model's preset was given, sizes and quantizer apart
+    """
+    theirs = kind(
+        quantizer_twin(model.quantizer),
+        code_dim=model.quantizer.code_dim,
         pixel_variance=model.pixel_variance,
         **settings,
     )
-    theirs.to(to_torch(ours.codebook.numpy()).dtype)
-    with torch.no_grad():
-        for mine, copy in zip(model.parameters(), theirs.parameters(), strict=True):
-            copy.copy_(to_torch(mine.numpy()))
-        quantizer.codebook.copy_(to_torch(ours.codebook.numpy()))
+    copy_weights(model, theirs)
     return theirs

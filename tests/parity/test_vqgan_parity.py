@@ -18,10 +18,10 @@ torch = require("torch")
 
 from benchmarks.peers.torch_vqgan import (  # noqa: E402
     TorchGANStep,
+    TorchVQGAN,
     patchgan_twin,
-    vqgan_twin,
 )
-from benchmarks.peers.torch_vqvae import to_torch  # noqa: E402
+from benchmarks.peers.torch_vqvae import to_torch, twin  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -106,7 +106,7 @@ def test_twenty_float64_steps_of_both_optimisers_are_those_of_pytorch(
 ) -> None:
     task = task_of(channels, quantizer=quantizer, **changes)
     options = task.options
-    model = vqgan_twin(task.model, channels=channels, hidden=SIZES["hidden"])
+    model = twin(task.model, TorchVQGAN, channels=channels, hidden=SIZES["hidden"])
     normed = options.discriminator_norm == "batch"
     judge = patchgan_twin(task.adversary.discriminator, channels, 8, 2, normed)
     theirs = TorchGANStep(

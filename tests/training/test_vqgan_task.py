@@ -49,6 +49,13 @@ def task_of(images: Path, **changes: Any) -> VQGANTask:
     return VQGANTask(VQGANOptions(**{**SMALL, **changes}), found, facts_of(found))
 
 
+def trained(images: Path, steps: int, **changes: Any) -> VQGANTask:
+    task = task_of(images, **changes)
+    for step in range(1, steps + 1):
+        task.step(step)
+    return task
+
+
 def moved(before: dict[str, Array], after: dict[str, Array]) -> set[str]:
     """Name the entries of the state that differ."""
     same = {n for n, array in before.items() if array.tobytes() == after[n].tobytes()}
@@ -65,9 +72,7 @@ def part_of(names: set[str]) -> set[str]:
 def test_the_generators_step_moves_nothing_of_the_discriminator(
     labelled: Path,
 ) -> None:
-    task = task_of(labelled)
-    for step in range(1, 4):
-        task.step(step)
+    task = trained(labelled, 3)
     before = task.state()
     task._generator_step(4, task.batch(4))
     changed = moved(before, task.state())
@@ -84,9 +89,7 @@ def test_the_generators_step_moves_nothing_of_the_discriminator(
 def test_the_discriminators_step_moves_nothing_of_the_generator(
     labelled: Path,
 ) -> None:
-    task = task_of(labelled)
-    for step in range(1, 4):
-        task.step(step)
+    task = trained(labelled, 3)
     before = task.state()
     gradients = [p.grad for p in task.model.parameters()]
     task.adversary.step(4, task.batch(4), task.output.reconstruction)
@@ -150,9 +153,7 @@ def losses_of(task: VQGANTask, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("weighting", ["adaptive", "fixed"])
 def test_the_step_follows_the_sum_of_the_losses(labelled: Path, weighting: str) -> None:
     """One backward from a gradient at the images is three backwards, added up."""
-    task = task_of(labelled, weighting=weighting)
-    for step in range(1, 6):
-        task.step(step)
+    task = trained(labelled, 5, weighting=weighting)
     for module in (task.model, task.adversary.discriminator):
         module.astype("float64")
     task.optimizer = Adam(task.model.parameters(), 1e-3)
@@ -250,9 +251,7 @@ def test_a_bad_value_inside_either_step_stops_the_run_and_loses_nothing(
 def test_a_spoilt_discriminator_is_found_before_its_optimiser_moves(
     labelled: Path,
 ) -> None:
-    task = task_of(labelled)
-    for step in range(1, 4):
-        task.step(step)
+    task = trained(labelled, 3)
     x = task.batch(4)
     bad = Tensor(np.full(x.shape, np.inf, np.float32))
     before = task.state()

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,13 +15,14 @@ from tyro.conf import Positional
 
 from tinyvq.cli._inspect import open_model
 from tinyvq.cli._parse import parse
-from tinyvq.data import from_unit, read_npz
+from tinyvq.data import read_npz
 from tinyvq.errors import DataError
 from tinyvq.files import make_folder, write_atomically
 from tinyvq.messages import say, track
 from tinyvq.models import VQVAE
 from tinyvq.report import save_png
-from tinyvq.training.evaluation import BATCH, reconstruct
+from tinyvq.training.evaluation import BATCH, encoded
+from tinyvq.training.generation import decoded
 from tinyvq.training.progress import compile_kernels
 from tinyvq.training.trained import load_tokenizer
 
@@ -47,13 +49,8 @@ def encode(args: Sequence[str]) -> int:
     model, images = open_model(asked.run, asked.images, asked.fit)
     whole = images.everything()
     batches = -(-len(whole) // BATCH)
-    coded = [
-        indices
-        for _, _, indices in track(
-            reconstruct(model, whole.images), "encoding", batches
-        )
-    ]
-    indices = np.concatenate(coded)  # (N,P,Q)
+    coded = track(encoded(model, whole.images), "encoding", batches)
+    indices = np.concatenate(list(coded))  # (N,P,Q)
     smallest = np.min_scalar_type(model.quantizer.num_codes - 1)
     arrays: dict[str, Array] = {
         "indices": indices.astype(smallest),
@@ -88,14 +85,11 @@ def decode(args: Sequence[str]) -> int:
     indices = _checked_indices(arrays, asked.codes, model)
     names = _checked_names(arrays, asked.codes, len(indices))
     compile_kernels()
-    for first in track(
-        range(0, len(indices), BATCH), "decoding", -(-len(indices) // BATCH)
-    ):
-        made = from_unit(model.decode(indices[first : first + BATCH]).numpy())
-        for name, image in zip(names[first:], made, strict=False):
-            path = asked.out / name
-            make_folder(path.parent)
-            save_png(path, image)
+    batches = track(decoded(model, indices), "decoding", -(-len(indices) // BATCH))
+    for name, image in zip(names, chain.from_iterable(batches), strict=True):
+        path = asked.out / name
+        make_folder(path.parent)
+        save_png(path, image)
     say(f"wrote {len(indices)} pictures into {asked.out}")
     return 0
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -9,17 +10,17 @@ from tyro.conf import OmitArgPrefixes
 
 from tinyvq import report
 from tinyvq.cli._parse import parse
+from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.messages import say
 from tinyvq.training import prior as priors
-from tinyvq.training import tokenizer as tokenizers
 from tinyvq.training.loop import Task, train
 from tinyvq.training.noise import NoiseOptions, NoiseTask
-from tinyvq.training.options import RunOptions, option
+from tinyvq.training.options import ImageOptions, RunOptions, option
 from tinyvq.training.prior import PriorOptions, PriorTask
 from tinyvq.training.progress import compile_kernels
 from tinyvq.training.run import Run, create
-from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
+from tinyvq.training.tokenizer import facts_of, load_images
 from tinyvq.training.trained import (
     images_of,
     keep_tokenizer,
@@ -60,30 +61,29 @@ class Job:
     begin: Callable[[Run], None] = lambda run: None
 
 
-def _tokenizer_job(
-    make: Callable[..., TokenizerTask], options: TokenizerOptions
-) -> Job:
-    images = tokenizers.load_images(options)
-    facts = tokenizers.facts_of(images)
-    task = make(options, images, facts)
-    return Job(
-        task,
-        facts,
-        lambda run, step: report.draw_sample(run, task.model, images, step),
-        lambda run: report.draw_results(run, task.model, images),
-    )
+def _on_images(
+    make: Callable[..., Any],
+    draw: Callable[[Run, Any, ImageData, int], None],
+    finish: Callable[[Run, Any, ImageData], list[Path]],
+) -> Callable[[Any, Run | None], Job]:
+    """Make the jobs of a kind that trains a model on images.
 
+    make          (options, images, facts) -> the task
+    draw, finish  of the run, the model, the images
+    """
 
-def _noise_job(options: NoiseOptions) -> Job:
-    images = tokenizers.load_images(options)
-    facts = tokenizers.facts_of(images)
-    task = NoiseTask(options, images, facts)
-    return Job(
-        task,
-        facts,
-        lambda run, step: report.draw_noise_sample(run, task.model, step),
-        lambda run: report.draw_noise_results(run, task.model, images),
-    )
+    def job(options: ImageOptions, run: Run | None) -> Job:
+        images = load_images(options)
+        facts = facts_of(images)
+        task = make(options, images, facts)
+        return Job(
+            task,
+            facts,
+            lambda run, step: draw(run, task.model, images, step),
+            lambda run: finish(run, task.model, images),
+        )
+
+    return job
 
 
 def _prior_job(options: PriorOptions, run: Run | None) -> Job:
@@ -117,12 +117,12 @@ KINDS: dict[str, Kind] = {
     "vqvae": Kind(
         VQVAEOptions,
         "Train a VQ-VAE on images.",
-        lambda options, _: _tokenizer_job(VQVAETask, options),
+        _on_images(VQVAETask, report.draw_sample, report.draw_results),
     ),
     "vqgan": Kind(
         VQGANOptions,
         "Train a VQ-GAN on images: a VQ-VAE with an adversary.",
-        lambda options, _: _tokenizer_job(VQGANTask, options),
+        _on_images(VQGANTask, report.draw_sample, report.draw_results),
     ),
     "prior": Kind(
         PriorOptions, "Train a prior over the codes of a tokenizer.", _prior_job
@@ -130,7 +130,11 @@ KINDS: dict[str, Kind] = {
     "noise-vqgan": Kind(
         NoiseOptions,
         "Train a generator of images from noise, through a codebook.",
-        lambda options, _: _noise_job(options),
+        _on_images(
+            NoiseTask,
+            lambda run, model, _, step: report.draw_noise_sample(run, model, step),
+            report.draw_noise_results,
+        ),
     ),
 }
 
@@ -181,21 +185,7 @@ def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> Run
     return asked
 
 
-def train_vqvae(args: Sequence[str]) -> int:
-    """Train a VQ-VAE."""
-    return train_kind("vqvae", args)
-
-
-def train_vqgan(args: Sequence[str]) -> int:
-    """Train a VQ-GAN."""
-    return train_kind("vqgan", args)
-
-
-def train_prior(args: Sequence[str]) -> int:
-    """Train a prior over codes."""
-    return train_kind("prior", args)
-
-
-def train_noise_vqgan(args: Sequence[str]) -> int:
-    """Train a generator of images from noise."""
-    return train_kind("noise-vqgan", args)
+train_vqvae = partial(train_kind, "vqvae")
+train_vqgan = partial(train_kind, "vqgan")
+train_prior = partial(train_kind, "prior")
+train_noise_vqgan = partial(train_kind, "noise-vqgan")

@@ -9,15 +9,13 @@ product, in raster order, of the distribution of each code given those before it
 """
 
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyvq.errors import ConfigError, DTypeError, GraphError, ShapeError
-from tinyvq.nn import Module
+from tinyvq.nn import Module, held
 from tinyvq.tensor import Tensor, no_grad
 
 Indices = npt.NDArray[np.int64]
@@ -128,26 +126,13 @@ class CodeDecoder:
                     f"before, got {previous.shape}"
                 )
             check_range(self.name, previous, self.num_codes)
-        with no_grad(), _evaluating(self._modules):
+        with no_grad(), held(self._modules, "training", False):
             logits = self._next(self.position, previous)
         self.position += 1
         return logits.numpy()
 
     def _next(self, position: int, previous: Indices | None) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__}._next")
-
-
-@contextmanager
-def _evaluating(modules: list[Module]) -> Iterator[None]:
-    """Set modules to evaluation inside the block, and each back to what it was."""
-    before = [module.training for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in zip(modules, before, strict=True):
-            module.training = training
 
 
 def check_sizes(name: str, **sizes: int) -> None:

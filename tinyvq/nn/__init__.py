@@ -17,7 +17,7 @@ from tinyvq.nn._layers import (
     SiLU,
     Tanh,
 )
-from tinyvq.nn._module import Buffer, Module, Parameter
+from tinyvq.nn._module import Buffer, Module, Parameter, evaluating, held
 from tinyvq.nn._normalization import (
     BatchNorm2d,
     GroupNorm,
@@ -47,5 +47,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Tanh",
+    "evaluating",
     "frozen_statistics",
+    "held",
 ]

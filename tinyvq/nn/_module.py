@@ -1,6 +1,7 @@
 """Module: a tree of plain attributes that holds parameters."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -116,6 +117,25 @@ class Module:
     def num_parameters(self) -> int:
         """Count the trainable values."""
         return sum(parameter.size for parameter in self.parameters())
+
+
+@contextmanager
+def held(modules: Iterable[Module], attribute: str, value: Any) -> Iterator[None]:
+    """Set an attribute of modules inside the block, and each back to what it was."""
+    modules = list(modules)
+    before = [getattr(module, attribute) for module in modules]
+    for module in modules:
+        setattr(module, attribute, value)
+    try:
+        yield
+    finally:
+        for module, old in zip(modules, before, strict=True):
+            setattr(module, attribute, old)
+
+
+def evaluating(module: Module) -> AbstractContextManager[None]:
+    """Set a module, and all below it, to evaluation inside the block."""
+    return held((below for _, below in module.named_modules()), "training", False)
 
 
 def _members(

@@ -1,13 +1,12 @@
 """Normalisation layers: the ops' parameters, and batch norm's running means."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from tinyvq import ops
 from tinyvq.errors import ConfigError, ShapeError
-from tinyvq.nn._module import Buffer, Module, Parameter
+from tinyvq.nn._module import Buffer, Module, Parameter, held
 from tinyvq.tensor import Tensor
 
 
@@ -94,18 +93,10 @@ class BatchNorm2d(_Affine):
                 array += self.momentum * (batch.array - array)
 
 
-@contextmanager
-def frozen_statistics(module: Module) -> Iterator[None]:
+def frozen_statistics(module: Module) -> AbstractContextManager[None]:
     """Let no batch norm in a module follow what it sees inside the block.
 
     A discriminator that judges in the generator's step must not learn from it.
     """
-    norms = [m for _, m in module.named_modules() if isinstance(m, BatchNorm2d)]
-    before = [norm.tracking for norm in norms]
-    for norm in norms:
-        norm.tracking = False
-    try:
-        yield
-    finally:
-        for norm, tracking in zip(norms, before, strict=True):
-            norm.tracking = tracking
+    norms = (m for _, m in module.named_modules() if isinstance(m, BatchNorm2d))
+    return held(norms, "tracking", False)

@@ -2,7 +2,6 @@
 
 from tinyvq.report._runs import (
     draw_curve,
-    draw_nearest,
     draw_noise_results,
     draw_noise_sample,
     draw_prior_results,
@@ -17,7 +16,6 @@ from tinyvq.report.pictures import image_grid, save_png
 
 __all__ = [
     "draw_curve",
-    "draw_nearest",
     "draw_noise_results",
     "draw_noise_sample",
     "draw_prior_results",

@@ -30,6 +30,7 @@ from tinyvq.training.metrics_log import read
 from tinyvq.training.run import Run
 
 SHOWN = 20  # images in a sample
+GRID = 100  # new images at the end, ten by ten
 CODE_GRID = 3  # a code is shown as the decoder's picture of up to 3×3 positions of it
 COUNTED = 1000  # images whose codes the picture of the codebook counts
 
@@ -118,44 +119,35 @@ def draw_curve(run: Run) -> Path:
     return path
 
 
-def draw_prior_sample(
-    run: Run, prior: Prior, tokenizer: VQVAE, step: int, count: int = SHOWN
-) -> None:
+def draw_prior_sample(run: Run, prior: Prior, tokenizer: VQVAE, step: int) -> None:
     """Draw new images at a step of training: always from the same random numbers."""
-    made = _new_images(prior, tokenizer, count)
+    made = _new_images(prior, tokenizer, SHOWN)
     save_png(_sample_path(run, step), image_grid(made, 10))
 
 
 def _new_images(prior: Prior, tokenizer: VQVAE, count: int) -> Images:
     """Draw new images, the classes in turn from column to column, if there are any."""
-    training = prior.training
-    prior.eval()
     labels = None
     if prior.num_classes:
         labels = np.arange(count) % prior.num_classes
-    codes = draw_codes(prior, labels, count, SamplingOptions())
-    prior.train(training)
-    return decode(tokenizer, codes)
+    return decode(tokenizer, draw_codes(prior, labels, count, SamplingOptions()))
 
 
 def draw_prior_results(
     run: Run, prior: Prior, tokenizer: VQVAE, images: ImageData
 ) -> list[Path]:
-    """Draw what a prior has learned: a grid of new images, each with its nearest
-    training image, the curve.
-    """
-    made = _new_images(prior, tokenizer, 100)
-    samples = run.folder / "samples.png"
+    """Draw what a prior has learned: new images, their nearest ones, the curve."""
+    return _draw_new(run, _new_images(prior, tokenizer, GRID), images)
+
+
+def _draw_new(run: Run, made: Images, images: ImageData) -> list[Path]:
+    """Draw new images; some above the training images nearest to them; the curve."""
+    samples, nearest = run.folder / "samples.png", run.folder / "nearest.png"
     save_png(samples, image_grid(made, 10))
-    nearest = run.folder / "nearest.png"
-    draw_nearest(made[:SHOWN], images, nearest)
+    train, shown = images.split("train").images, made[:SHOWN]
+    pairs = reconstruction_picture(shown, train[nearest_images(shown, train)])
+    save_png(nearest, pairs)
     return [samples, nearest, draw_curve(run)]
-
-
-def draw_nearest(made: Images, images: ImageData, out: Path) -> None:
-    """Draw new images above the training images that are nearest to them."""
-    train = images.split("train").images
-    save_png(out, reconstruction_picture(made, train[nearest_images(made, train)]))
 
 
 def draw_noise_sample(run: Run, model: NoiseVQGAN, step: int) -> None:
@@ -165,9 +157,4 @@ def draw_noise_sample(run: Run, model: NoiseVQGAN, step: int) -> None:
 
 def draw_noise_results(run: Run, model: NoiseVQGAN, images: ImageData) -> list[Path]:
     """Draw what a noise-driven VQ-GAN has learned: as `draw_prior_results`."""
-    made = from_noise(model, 100, 0)
-    samples = run.folder / "samples.png"
-    save_png(samples, image_grid(made, 10))
-    nearest = run.folder / "nearest.png"
-    draw_nearest(made[:SHOWN], images, nearest)
-    return [samples, nearest, draw_curve(run)]
+    return _draw_new(run, from_noise(model, GRID, 0), images)

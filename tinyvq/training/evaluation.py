@@ -1,7 +1,8 @@
 """Measure a VQ-VAE on a split."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +11,13 @@ from tinyvq import metrics
 from tinyvq.data import to_unit
 from tinyvq.entropy import uniform_bits
 from tinyvq.errors import NonFiniteError, TinyvqError
-from tinyvq.models import VQVAE, VQVAEOutput
+from tinyvq.models import VQVAE
+from tinyvq.nn import evaluating
 from tinyvq.tensor import Tensor, no_grad
 
 Images = npt.NDArray[np.uint8]
 BATCH = 100
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,25 +54,31 @@ def reconstruct(
     model: VQVAE, images: Images
 ) -> Iterator[tuple[Images, npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
     """Yield images, reconstructions in [-0.5, 0.5] and indices, batch by batch."""
-    training = model.training
-    model.eval()
-    try:
+    for batch, output in _batches(model, images, model):
+        yield batch, output.reconstruction.numpy(), output.indices
+
+
+def encoded(model: VQVAE, images: Images) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the code indices (n,P,Q) of images, batch by batch."""
+    for _, indices in _batches(model, images, model.encode):
+        yield indices
+
+
+def _batches(
+    model: VQVAE, images: Images, call: Callable[[Tensor], T]
+) -> Iterator[tuple[Images, T]]:
+    """Call a model, or a part of it, on images batch by batch, in evaluation."""
+    with evaluating(model):
         for first in range(0, len(images), BATCH):
             batch = images[first : first + BATCH]
-            output = _forward(model, batch)
-            yield batch, output.reconstruction.numpy(), output.indices
-    finally:
-        model.train(training)
-
-
-def _forward(model: VQVAE, batch: Images) -> VQVAEOutput:
-    try:
-        with no_grad(), np.errstate(all="ignore"):
-            return model(Tensor.wrap(to_unit(batch)))
-    except TinyvqError:
-        raise
-    except ValueError as problem:  # the codebook search refuses NaN and inf
-        raise NonFiniteError(f"the model is spoilt: {problem}") from problem
+            try:
+                with no_grad(), np.errstate(all="ignore"):
+                    result = call(Tensor.wrap(to_unit(batch)))
+            except TinyvqError:
+                raise
+            except ValueError as problem:  # the codebook search refuses NaN and inf
+                raise NonFiniteError(f"the model is spoilt: {problem}") from problem
+            yield batch, result
 
 
 def evaluate(model: VQVAE, images: Images) -> Evaluation:

@@ -61,10 +61,11 @@ def draw_codes(
 
 def decode(tokenizer: VQVAE, codes: Codes) -> Images:
     """Turn codes (N,P,Q) into images (N,H,W,C)."""
-    return np.concatenate(list(_decoded(tokenizer, codes)))
+    return np.concatenate(list(decoded(tokenizer, codes)))
 
 
-def _decoded(tokenizer: VQVAE, codes: Codes) -> Iterator[Images]:
+def decoded(tokenizer: VQVAE, codes: Codes) -> Iterator[Images]:
+    """Turn codes (N,P,Q) into images (n,H,W,C), batch by batch."""
     for first in range(0, len(codes), BATCH):
         yield from_unit(tokenizer.decode(codes[first : first + BATCH]).numpy())
 

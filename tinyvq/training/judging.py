@@ -7,13 +7,11 @@ import numpy as np
 from tinyvq.data import Split, from_unit
 from tinyvq.metrics import FeatureStatistics, frechet_distance
 from tinyvq.models import VQVAE, SqueezeNet, check_judge, features
-from tinyvq.training.evaluation import Images, reconstruct
+from tinyvq.training.evaluation import BATCH, Images, reconstruct
 from tinyvq.training.generation import SamplingOptions, decode, draw_codes
 from tinyvq.training.tokenizer import TokenizerOptions
 from tinyvq.training.trained import TrainedPrior
 from tinyvq.training.vqgan import VQGANOptions
-
-BATCH = 100
 
 
 def trained_on(options: TokenizerOptions) -> list[str]:

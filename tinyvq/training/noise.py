@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tinyvq.data import ImageData, batch_indices, to_unit
+from tinyvq.data import ImageData
 from tinyvq.losses import AdversarialName
 from tinyvq.models import NoiseVQGAN
 from tinyvq.optim import Adam
 from tinyvq.rng import Stream
-from tinyvq.tensor import Tensor, grad
+from tinyvq.tensor import grad
 from tinyvq.training.adversary import (
     BETAS,
     Adversary,
@@ -18,19 +18,15 @@ from tinyvq.training.adversary import (
     to_be_judged,
 )
 from tinyvq.training.guard import guarded_backward
-from tinyvq.training.state import State, Stateful, gather, restore
+from tinyvq.training.options import ImageOptions
+from tinyvq.training.state import Parted, Stateful
+from tinyvq.training.tokenizer import batch_of
 
 
 @dataclass(frozen=True)
-class NoiseOptions(AdversaryOptions):
+class NoiseOptions(AdversaryOptions, ImageOptions):
     """What the user chooses of a noise-driven VQ-GAN."""
 
-    data: str = "fashion-mnist-5k"
-    """A built-in name, an idx file or folder, an .npz, or a folder of images."""
-    image_size: int | None = None
-    """Resize and crop images to this many pixels a side; must divide by 4."""
-    channels: Literal[1, 3] | None = None
-    """Grey (1) or colour (3); by default what the images have."""
     noise_dim: int = 100
     """Values of noise an image is made of."""
     hidden: int = 64
@@ -49,9 +45,8 @@ class NoiseOptions(AdversaryOptions):
 
     LEAST: ClassVar[dict[str, float]] = {
         **AdversaryOptions.LEAST,
-        **dict.fromkeys(
-            ("image_size", "noise_dim", "hidden", "num_codes", "code_dim"), 1
-        ),
+        **ImageOptions.LEAST,
+        **dict.fromkeys(("noise_dim", "hidden", "num_codes", "code_dim"), 1),
         "commitment": 0,
     }
 
@@ -71,7 +66,7 @@ def build_generator(options: NoiseOptions, facts: Mapping[str, Any]) -> NoiseVQG
     )
 
 
-class NoiseTask:
+class NoiseTask(Parted):
     """One step after another of a noise-driven VQ-GAN; see `loop.Task`."""
 
     def __init__(
@@ -95,9 +90,7 @@ class NoiseTask:
     def step(self, step: int) -> dict[str, float]:
         """Do the generator's step, then the discriminator's on what it made."""
         options, model = self.options, self.model
-        train = self.images.split("train").images
-        chosen = batch_indices(len(train), options.batch_size, step, options.seed)
-        originals = Tensor.wrap(to_unit(train[chosen]))
+        originals = batch_of(self.images, options, step)
         self.optimizer.lr = options.rate(step, options.lr)
         noise = model.noise(
             options.batch_size, Stream(options.seed, "noise to train", step)
@@ -128,11 +121,3 @@ class NoiseTask:
     def validate(self) -> dict[str, float]:
         """Measure nothing: what is made has no original to be held against."""
         return {}
-
-    def state(self) -> State:
-        """Return all that moves, as arrays."""
-        return gather(self.parts())
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` gave."""
-        restore(self.parts(), state)

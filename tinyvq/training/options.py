@@ -5,7 +5,7 @@ Each kind of run has a dataclass of its own that adds to `RunOptions`.
 
 import math
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tinyvq.errors import ConfigError
 from tinyvq.optim import warmup_cosine
@@ -74,6 +74,21 @@ class RunOptions:
         return warmup_cosine(
             step, lr, warmup=self.warmup, total=self.steps if self.cosine else None
         )
+
+
+@dataclass(frozen=True)
+class ImageOptions(RunOptions):
+    """What a run on images has beside: which images, and in what format."""
+
+    data: str = "fashion-mnist-5k"
+    """A built-in name, an idx file or folder, an .npz, or a folder of images."""
+    image_size: int | None = None
+    """Resize and crop images to this many pixels a side; the network's strides must
+    divide it."""
+    channels: Literal[1, 3] | None = None
+    """Grey (1) or colour (3); by default what the images have."""
+
+    LEAST: ClassVar[dict[str, float]] = {**RunOptions.LEAST, "image_size": 1}
 
 
 def option(field: str) -> str:

@@ -13,13 +13,14 @@ from tinyvq.data import ImageData, Split, batch_indices
 from tinyvq.errors import ConfigError
 from tinyvq.messages import track
 from tinyvq.models import VQVAE, PixelCNN, Prior, TransformerPrior
+from tinyvq.nn import evaluating
 from tinyvq.optim import AdamW, clip_grad_norm
 from tinyvq.rng import Stream
-from tinyvq.tensor import no_grad
-from tinyvq.training.evaluation import BATCH, reconstruct
+from tinyvq.tensor import Tensor, no_grad
+from tinyvq.training.evaluation import BATCH, encoded
 from tinyvq.training.guard import guarded_backward
 from tinyvq.training.options import RunOptions
-from tinyvq.training.state import State, Stateful, gather, restore
+from tinyvq.training.state import Parted, Stateful
 
 Codes = npt.NDArray[np.int64]
 
@@ -77,10 +78,9 @@ class CodedSplit:
 
 def encode(model: VQVAE, split: Split, what: str) -> CodedSplit:
     """Turn the images of a split into codes."""
-    batches = track(
-        reconstruct(model, split.images), f"encoding {what}", -(-len(split) // BATCH)
-    )
-    return CodedSplit(np.concatenate([found for _, _, found in batches]), split.labels)
+    batches = -(-len(split) // BATCH)
+    found = track(encoded(model, split.images), f"encoding {what}", batches)
+    return CodedSplit(np.concatenate(list(found)), split.labels)
 
 
 def facts_of(
@@ -134,7 +134,7 @@ def build_prior(options: PriorOptions, facts: Mapping[str, Any]) -> Prior:
     )
 
 
-class PriorTask:
+class PriorTask(Parted):
     """One step after another of a prior; see `loop.Task`."""
 
     def __init__(
@@ -151,7 +151,6 @@ class PriorTask:
         self.options = options
         self.batch_size = options.batch_size
         self.codes = codes
-        self.conditional = facts["num_classes"] > 0
         self.prior = build_prior(options, facts)
         self.optimizer = AdamW(
             self.prior.parameters(),
@@ -168,13 +167,10 @@ class PriorTask:
         """Do one step: each code predicted from those before it."""
         options, train = self.options, self.codes["train"]
         chosen = batch_indices(len(train), options.batch_size, step, options.seed)
-        codes, labels = train.codes[chosen], self._labels(train, chosen)
         self.optimizer.lr = options.rate(step, options.lr)
 
         def differentiate() -> float:
-            loss = ops.cross_entropy(
-                self.prior(codes, labels), codes.reshape(len(codes), -1)
-            )
+            loss = _loss(self.prior, train, chosen)
             loss.backward()
             return loss.item()
 
@@ -188,44 +184,29 @@ class PriorTask:
             "lr": self.optimizer.lr,
         }
 
-    def _labels(self, split: CodedSplit, chosen: Codes | slice) -> Codes | None:
-        if not self.conditional or split.labels is None:
-            return None
-        return split.labels[chosen]
-
     def nats(self, split: CodedSplit) -> float:
         """Mean negative log likelihood of a split's codes, in nats a token."""
-        return nats_per_token(self.prior, split, self.conditional)
+        return nats_per_token(self.prior, split)
 
     def validate(self) -> dict[str, float]:
         """Measure the prior on the validation split."""
         return {"val_nats_per_token": self.nats(self.codes["val"])}
 
-    def state(self) -> State:
-        """Return all that moves, as arrays."""
-        return gather(self.parts())
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` gave."""
-        restore(self.parts(), state)
+def _loss(prior: Prior, split: CodedSplit, chosen: Codes | slice) -> Tensor:
+    """Mean negative log likelihood of some images' codes, in nats a token."""
+    codes = split.codes[chosen]  # (N,P,Q)
+    labels = None
+    if prior.num_classes and split.labels is not None:
+        labels = split.labels[chosen]
+    return ops.cross_entropy(prior(codes, labels), codes.reshape(len(codes), -1))
 
 
-def nats_per_token(prior: Prior, split: CodedSplit, conditional: bool) -> float:
-    """Mean negative log likelihood of a split's codes (N,P,Q), in nats a token."""
-    training = prior.training
-    prior.eval()
+def nats_per_token(prior: Prior, split: CodedSplit) -> float:
+    """Mean negative log likelihood of a split's codes, in nats a token."""
     total = 0.0
-    try:
+    with evaluating(prior), no_grad():
         for first in range(0, len(split), BATCH):
             part = slice(first, first + BATCH)
-            codes = split.codes[part]
-            labels = (
-                split.labels[part] if conditional and split.labels is not None else None
-            )
-            with no_grad():
-                logits = prior(codes, labels)
-                loss = ops.cross_entropy(logits, codes.reshape(len(codes), -1))
-            total += loss.item() * len(codes)
-    finally:
-        prior.train(training)
+            total += _loss(prior, split, part).item() * len(split.codes[part])
     return total / len(split)

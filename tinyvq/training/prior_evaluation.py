@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq import metrics
-from tinyvq.data import ImageData, Split, SplitName
+from tinyvq.data import ImageData, SplitName
 from tinyvq.models import VQVAE
-from tinyvq.training.evaluation import reconstruct
-from tinyvq.training.prior import encode, nats_per_token
+from tinyvq.training.evaluation import Images, reconstruct
+from tinyvq.training.prior import CodedSplit, encode, nats_per_token
 from tinyvq.training.trained import TrainedPrior
 
 FITTED_ON = 1000  # training images that the likelihood of pixels is fitted on
@@ -45,13 +45,12 @@ def evaluate_prior(
     tokenizer, prior = trained.tokenizer, trained.prior
     train, measured = images.split("train"), images.split(split)
     counted = encode(tokenizer, train, "train images").codes
-    coded = encode(tokenizer, measured, f"{split} images")
-    nats = nats_per_token(prior, coded, conditional=prior.num_classes > 0)
-    some = train.take(np.arange(min(FITTED_ON, len(train))))
-    pixels = metrics.fit_scale(some.images, _reconstructed(tokenizer, some))
-    pixel_nats = pixels.nats_per_image(
-        measured.images, _reconstructed(tokenizer, measured)
-    )
+    made, codes = _reconstructed(tokenizer, measured.images)
+    coded = CodedSplit(codes, measured.labels)
+    nats = nats_per_token(prior, coded)
+    some = train.images[:FITTED_ON]
+    pixels = metrics.fit_scale(some, _reconstructed(tokenizer, some)[0])
+    pixel_nats = pixels.nats_per_image(measured.images, made)
     tokens = coded.codes[0].size
     return PriorEvaluation(
         nats_per_token=nats,
@@ -67,6 +66,9 @@ def evaluate_prior(
     )
 
 
-def _reconstructed(tokenizer: VQVAE, split: Split) -> npt.NDArray[np.float32]:
-    made = [batch for _, batch, _ in reconstruct(tokenizer, split.images)]
-    return np.concatenate(made)
+def _reconstructed(
+    tokenizer: VQVAE, images: Images
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return the reconstructions (N,H,W,C) of images, and their codes (N,P,Q)."""
+    _, made, codes = zip(*reconstruct(tokenizer, images), strict=True)
+    return np.concatenate(made), np.concatenate(codes)

@@ -18,6 +18,23 @@ class Stateful(Protocol):
         """Restore what `state_dict` gave."""
 
 
+class Parted:
+    """What is made of parts: its state is theirs. Subclasses define `parts`."""
+
+    def parts(self) -> dict[str, Stateful]:
+        """Name all that moves."""
+        raise NotImplementedError(f"{type(self).__name__}.parts")
+
+    def state(self) -> State:
+        """Return all that moves, as arrays."""
+        return gather(self.parts())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` gave; ValueError where it does not fit."""
+        for name, part in self.parts().items():
+            part.load_state_dict(under(state, name))
+
+
 def gather(parts: Mapping[str, Stateful]) -> State:
     """Put the states of all parts together: {"model.encoder...": array, ...}."""
     return {
@@ -25,12 +42,6 @@ def gather(parts: Mapping[str, Stateful]) -> State:
         for name, part in parts.items()
         for key, array in part.state_dict().items()
     }
-
-
-def restore(parts: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
-    """Give each part its own again; ValueError where one does not fit."""
-    for name, part in parts.items():
-        part.load_state_dict(under(state, name))
 
 
 def under(state: Mapping[str, npt.NDArray[Any]], name: str) -> State:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from tinyvq.optim import Optimizer
 from tinyvq.quantizers import QuantizerStats
 from tinyvq.tensor import Tensor
 from tinyvq.training.evaluation import evaluate
-from tinyvq.training.options import RunOptions
-from tinyvq.training.state import State, Stateful, gather, restore
+from tinyvq.training.options import ImageOptions
+from tinyvq.training.state import Parted, Stateful
 
 VALIDATION_IMAGES = 1000  # of the split, at most: a glance, not the verdict
 COLLAPSED = 0.1  # a share of codes in use below this is told to the user
@@ -28,16 +28,9 @@ _SETTINGS = {"ema": _HARD, "gradient": _HARD, "soft": ("temperature", "kl_weight
 
 
 @dataclass(frozen=True)
-class TokenizerOptions(RunOptions):
-    """What the user chooses of a tokenizer: images, network, quantizer."""
+class TokenizerOptions(ImageOptions):
+    """What the user chooses of a tokenizer: network, quantizer."""
 
-    data: str = "fashion-mnist-5k"
-    """A built-in name, an idx file or folder, an .npz, or a folder of images."""
-    image_size: int | None = None
-    """Resize and crop images to this many pixels a side; the network's strides must
-    divide it."""
-    channels: Literal[1, 3] | None = None
-    """Grey (1) or colour (3); by default what the images have."""
     model: Literal["conv", "dense", "small", "f16"] = "conv"
     """The network: conv, DeepMind's; dense, the textbooks' smallest, one code an image;
     small and f16, VQ-GAN's of residual blocks and attention."""
@@ -68,29 +61,9 @@ class TokenizerOptions(RunOptions):
     """Weight of the divergence of the assignment from uniform (soft)."""
 
     LEAST: ClassVar[dict[str, float]] = {
-        **RunOptions.LEAST,
-        **dict.fromkeys(("image_size", *_SIZES), 1),
+        **ImageOptions.LEAST,
+        **dict.fromkeys(_SIZES, 1),
     }
-
-
-class ImageOptions(Protocol):
-    """The options of a run on images: a tokenizer's, or a generator's."""
-
-    @property
-    def data(self) -> str:
-        """Which images."""
-
-    @property
-    def image_size(self) -> int | None:
-        """Pixels a side."""
-
-    @property
-    def channels(self) -> int | None:
-        """Grey or colour."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images a step."""
 
 
 def load_images(options: ImageOptions) -> ImageData:
@@ -127,6 +100,13 @@ def facts_of(images: ImageData) -> dict[str, Any]:
     }
 
 
+def batch_of(images: ImageData, options: ImageOptions, step: int) -> Tensor:
+    """Select the training images (N,H,W,C) of a step."""
+    train = images.split("train").images
+    chosen = batch_indices(len(train), options.batch_size, step, options.seed)
+    return Tensor.wrap(to_unit(train[chosen]))
+
+
 def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
     """Build the model that a run's options and facts describe."""
     height, width, channels = facts["image_shape"]
@@ -143,16 +123,16 @@ def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
     )
 
 
-class TokenizerTask:
+class TokenizerTask(Parted):
     """What each step of a tokenizer's training shares; see `loop.Task`."""
 
     def __init__(
         self, options: TokenizerOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
+        self.options = options
         self.batch_size = options.batch_size
         self.images = images
         self.model = build(options, facts)
-        self._options = options
         self._collapsed = False
 
     def parts(self) -> dict[str, Stateful]:
@@ -161,11 +141,7 @@ class TokenizerTask:
 
     def batch(self, step: int) -> Tensor:
         """Select the images (N,H,W,C) of a step."""
-        train = self.images.split("train").images
-        chosen = batch_indices(
-            len(train), self.batch_size, step, self._options.seed
-        )  # (N,)
-        return Tensor.wrap(to_unit(train[chosen]))
+        return batch_of(self.images, self.options, step)
 
     def step(self, step: int) -> dict[str, float]:
         """Do one training step; return what it measured."""
@@ -204,17 +180,9 @@ class TokenizerTask:
 
     def _remedy(self) -> str:
         """Say what helps against a codebook that collapses."""
-        if self._options.quantizer == "soft":
+        if self.options.quantizer == "soft":
             return "A --kl-weight above 0 draws the assignment towards even use"
-        if self._options.restart_below == 0:
+        if self.options.restart_below == 0:
             share = TUNED["restart_below"]
             return f"--restart-below {share} places codes anew that are hardly chosen"
         return "A higher --restart-below or a lower --lr may help"
-
-    def state(self) -> State:
-        """Return all that moves, as arrays."""
-        return gather(self.parts())
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` gave."""
-        restore(self.parts(), state)

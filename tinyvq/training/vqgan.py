@@ -83,11 +83,12 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
 class VQGANTask(TokenizerTask):
     """One step after another of a VQ-GAN; see `loop.Task`."""
 
+    options: VQGANOptions
+
     def __init__(
         self, options: VQGANOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
         super().__init__(options, images, facts)
-        self.options = options
         self.adversary = Adversary(options, facts)
         self.perceptual = (
             PerceptualLoss(SqueezeNet.pretrained())

@@ -19,11 +19,12 @@ class VQVAEOptions(TokenizerOptions):
 class VQVAETask(TokenizerTask):
     """One step after another of a VQ-VAE; see `loop.Task`."""
 
+    options: VQVAEOptions
+
     def __init__(
         self, options: VQVAEOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
         super().__init__(options, images, facts)
-        self.options = options
         self.optimizer = Adam(self.model.parameters(), options.lr)
 
     def parts(self) -> dict[str, Stateful]:
