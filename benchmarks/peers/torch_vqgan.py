@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.peers.torch_vqvae import TorchQuantizer, TorchVQVAE, copy_weights
 from tinyvq.models import PatchGAN
+from tinyvq.training.vqgan import BETAS, DISCRIMINATOR_BETAS
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -208,9 +209,8 @@ class TorchGANStep:
         self.weight, self.eps = weight, eps
         self.lecam_weight, self.matching = lecam, matching
         self.lecam = TorchLeCAM()
-        betas = (0.5, 0.9)
-        self.adam = torch.optim.Adam(model.parameters(), lr, betas)
-        self.judge_adam = torch.optim.Adam(judge.parameters(), lr, betas)
+        self.adam = torch.optim.Adam(model.parameters(), lr, BETAS)
+        self.judge_adam = torch.optim.Adam(judge.parameters(), lr, DISCRIMINATOR_BETAS)
 
     def step(self, x: torch.Tensor, pressure: float) -> StepMeasures:
         kept = [buffer.clone() for buffer in self.judge.buffers()]

@@ -12,7 +12,12 @@ from tinyvq.data import ImageData, Split
 from tinyvq.models import VQVAE
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
-from tinyvq.training.vqgan import VQGANOptions, VQGANTask
+from tinyvq.training.vqgan import (
+    BETAS,
+    DISCRIMINATOR_BETAS,
+    VQGANOptions,
+    VQGANTask,
+)
 
 torch = require("torch")
 
@@ -57,7 +62,7 @@ def task_of(channels: int, **changes: Any) -> GivenBatches:
         decay=0.8,
         commitment=0.25,
         restart_below=0.0,
-        **{**SIZES, **changes},
+        **{**SIZES, "discriminator_norm": "batch", **changes},
     )
     nothing = np.zeros((4, 12, 16, channels), np.uint8)
     data = ImageData("test", {"train": Split(nothing), "val": Split(nothing)})
@@ -69,10 +74,9 @@ def task_of(channels: int, **changes: Any) -> GivenBatches:
     ]
     task.model.astype(np.float64)
     task.adversary.discriminator.astype(np.float64)
-    betas = task.optimizer.betas
-    task.optimizer = optim.Adam(task.model.parameters(), LR, betas)
+    task.optimizer = optim.Adam(task.model.parameters(), LR, BETAS)
     task.adversary.optimizer = optim.Adam(
-        task.adversary.discriminator.parameters(), LR, betas
+        task.adversary.discriminator.parameters(), LR, DISCRIMINATOR_BETAS
     )
     spread(task.model, task.batches[0])
     return task

@@ -35,6 +35,7 @@ SMALL: dict[str, Any] = {
     "adversarial_start": 3,
     "adversarial_ramp": 1,
     "head_start": 1,
+    "discriminator_norm": "batch",  # its running means are to be watched too
     **ADVERSARY,
 }
 
@@ -159,12 +160,12 @@ def test_the_step_follows_the_sum_of_the_losses(labelled: Path, weighting: str) 
     task.optimizer = Adam(task.model.parameters(), 1e-3)
     x = Tensor(task.batch(6).array.astype(np.float64))
     wanted, verdict, quantizer = losses_of(task, x)
-    weight = 0.5
+    weight = task.options.adversarial_weight
     if weighting == "adaptive":
         (of_rec,) = grad(wanted, [task.last_weight], retain_graph=True)
         (of_gan,) = grad(verdict, [task.last_weight], retain_graph=True)
         lengths = [float(np.sqrt((g.array**2).sum())) for g in (of_rec, of_gan)]
-        weight = 0.5 * lengths[0] / (lengths[1] + task.options.adaptive_eps)
+        weight *= lengths[0] / (lengths[1] + task.options.adaptive_eps)
     task.model.zero_grad()
     total = wanted + verdict * weight + quantizer
     total.backward()

@@ -15,6 +15,7 @@ from tinyvq.errors import ConfigError, ShapeError
 from tinyvq.nn import (
     BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     Layer,
     LeakyReLU,
     Linear,
@@ -124,7 +125,7 @@ class PatchGAN(Discriminator):
             body.append(_layer(conv, wider if normed else 0))
             width = wider
         super().__init__(channels, body, Conv2d(width, 1, 4, padding=1, rng=rng))
-        _draw(self, rng)
+        draw_normal(self, rng)
 
     def _fits(self, height: int, width: int) -> bool:
         return min(height, width) >= self.smallest
@@ -203,10 +204,10 @@ def _layer(conv: Conv2d, normed: int) -> Sequential:
     return Sequential(conv, *norms, LeakyReLU(SLOPE))
 
 
-def _draw(network: Module, rng: Stream) -> None:
+def draw_normal(network: Module, rng: Stream) -> None:
     """Draw weights from N(0, 0.02), batch norm's from N(1, 0.02); biases are 0."""
     for _, module in network.named_modules():
-        if isinstance(module, Conv2d | BatchNorm2d):
+        if isinstance(module, Conv2d | ConvTranspose2d | BatchNorm2d):
             mean = 1.0 if isinstance(module, BatchNorm2d) else 0.0
             _set(module.weight, mean + SPREAD * rng.normal(module.weight.shape))
             if module.bias is not None:

@@ -39,7 +39,7 @@ def conv(
     the quantizer.
     """
     if image_size is not None:
-        _check_divides(image_size, 4)
+        check_divides(image_size, 4)
     rng = Stream(seed, "weights")
 
     def residual_stack() -> list[nn.Layer]:
@@ -94,7 +94,7 @@ def dense(
     pictures, so this model is to be looked at, not used.
     """
     height, width = image_size or (28, 28)
-    _check_divides((height, width), 4)
+    check_divides((height, width), 4)
     rng = Stream(seed, "weights")
     encoder = nn.Sequential(
         nn.Reshape(height * width * channels),  # (N, H·W·C)
@@ -141,7 +141,7 @@ def small(
     """
     factor = 2 ** (len(multipliers) - 1)
     if image_size is not None:
-        _check_divides(image_size, factor)
+        check_divides(image_size, factor)
 
     shape: dict[str, Any] = {
         "hidden": hidden,
@@ -205,7 +205,7 @@ def build(name: str, **settings: Any) -> VQVAE:
     return PRESETS[name](**settings)
 
 
-def _check_divides(image_size: tuple[int, int], by: int) -> None:
+def check_divides(image_size: tuple[int, int], by: int) -> None:
     height, width = image_size
     if height % by or width % by or min(image_size) < by:
         raise ConfigError(

@@ -85,23 +85,24 @@ class RotationTrick(Function):
     # mirror that takes ẑ to -ê, then ẑ's own share set right), so
     #   Rᵀ g = g - 2 r (r·g) + 2 ẑ (ê·g).
     # A vector of length 0 has no direction, and opposite ones have no plane: there the
-    # gradient goes straight through.
+    # gradient goes straight through. In float64, for of vectors that are nearly
+    # opposite ẑ + ê leaves only the last digits.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
         def dot(a: Array, b: Array) -> Array:
             return (a * b).sum(axis=-1, keepdims=True)  # (..., 1)
 
-        length_z = np.sqrt(dot(ctx.z, ctx.z))
-        length_e = np.sqrt(dot(ctx.codes, ctx.codes))
+        z, e = ctx.z.astype(np.float64), ctx.codes.astype(np.float64)
+        length_z, length_e = np.sqrt(dot(z, z)), np.sqrt(dot(e, e))
         plain = (length_z == 0) | (length_e == 0)
-        z = ctx.z / np.where(plain, 1, length_z)
-        e = ctx.codes / np.where(plain, 1, length_e)
+        z = z / np.where(plain, 1, length_z)
+        e = e / np.where(plain, 1, length_e)
         middle = z + e
         square = dot(middle, middle)
         plain = plain | (square < np.finfo(gy.dtype).eps)
         along = dot(middle, gy) / np.where(plain, 1, square)
         turned = gy - 2 * middle * along + 2 * z * dot(e, gy)
         turned *= length_e / np.where(plain, 1, length_z)
-        return np.where(plain, gy, turned), None
+        return np.where(plain, gy, turned).astype(gy.dtype), None
 
 
 def rotation_trick(z: Operand, codes: Operand) -> Tensor:

@@ -20,8 +20,7 @@ from tinyvq.training.guard import guarded_backward
 from tinyvq.training.options import RunOptions
 from tinyvq.training.state import Stateful
 
-# Of the Adams of both sides: with an adversary, what is right changes step by step.
-BETAS = (0.5, 0.9)
+Betas = tuple[float, float]  # of an Adam
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,9 @@ class AdversaryOptions(RunOptions):
     """Channels of its first layer."""
     discriminator_layers: int = 2
     """How often it halves an image."""
-    discriminator_norm: Literal["batch", "none"] = "batch"
-    """Whether batch norm follows its convolutions."""
+    discriminator_norm: Literal["batch", "none"] = "none"
+    """Whether batch norm follows its convolutions. Originals and made images come to it
+    in batches of their own, so that with it a discriminator may win too early."""
     discriminator_lr: float = 3e-4
     """Learning rate of its Adam."""
     lecam_weight: float = 0.0
@@ -57,7 +57,9 @@ class AdversaryOptions(RunOptions):
 class Adversary:
     """A discriminator and all that belongs to it."""
 
-    def __init__(self, options: AdversaryOptions, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, options: AdversaryOptions, facts: Mapping[str, Any], betas: Betas
+    ) -> None:
         height, width, channels = facts["image_shape"]
         build = PatchGAN if options.discriminator == "patch" else ConvDiscriminator
         self.options = options
@@ -72,7 +74,7 @@ class Adversary:
         self.loss = adversarial_loss(options.adversarial)
         self.lecam = LeCAM()
         self.optimizer = Adam(
-            self.discriminator.parameters(), options.discriminator_lr, BETAS
+            self.discriminator.parameters(), options.discriminator_lr, betas
         )
 
     def parts(self) -> dict[str, Stateful]:

