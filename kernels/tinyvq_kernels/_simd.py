@@ -12,7 +12,8 @@ narrower machines), and the few operations that the kernels need:
     v = broadcast(a, i)     a[i] in every lane
     v = splat(x)            the scalar x in every lane
     r = fma(a, b, c)        a·b + c with one rounding, vectors or scalars
-    r = add(a, b)           lane by lane
+    r = add(a, b)           lane by lane; sub(a, b) and mul(a, b) too
+    x = total(a)            the sum of all lanes, a scalar
     m = greater(a, b)       lane by lane, a mask
     r = select(m, a, b)     a where the mask holds, else b
     k = indices(like, i)    the int32 i in as many lanes as `like` has
@@ -23,11 +24,12 @@ operations are single instructions; outside they cannot be called. They check no
 
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
-VECTOR_BYTES = 32
+VECTOR_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 
 
 class Vector(types.Type):
@@ -200,16 +202,59 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, b, c), generate
 
 
-@_instruction
-def add(typingctx: Any, a: Any, b: Any) -> Any:
-    """Add two vectors lane by lane."""
+def _lane_by_lane(a: Any, b: Any, instruction: str) -> Any:
     if not (a == b and isinstance(a, Vector)):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(args[0], args[1])
+        return getattr(builder, instruction)(args[0], args[1])
 
     return a(a, b), generate
+
+
+@_instruction
+def add(typingctx: Any, a: Any, b: Any) -> Any:
+    """Add two vectors lane by lane."""
+    return _lane_by_lane(a, b, "fadd")
+
+
+@_instruction
+def sub(typingctx: Any, a: Any, b: Any) -> Any:
+    """Subtract two vectors lane by lane."""
+    return _lane_by_lane(a, b, "fsub")
+
+
+@_instruction
+def mul(typingctx: Any, a: Any, b: Any) -> Any:
+    """Multiply two vectors lane by lane."""
+    return _lane_by_lane(a, b, "fmul")
+
+
+@_instruction
+def total(typingctx: Any, v: Any) -> Any:
+    """Add all lanes up: halves to halves, again and again."""
+    if not isinstance(v, Vector):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, width = args[0], v.lanes
+        while width > 1:
+            width //= 2
+            low, high = (
+                builder.shuffle_vector(
+                    vector,
+                    ir.Constant(vector.type, ir.Undefined),
+                    ir.Constant(
+                        ir.VectorType(ir.IntType(32), width),
+                        list(range(start, start + width)),
+                    ),
+                )
+                for start in (0, width)
+            )
+            vector = builder.fadd(low, high)
+        return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+    return v.element(v), generate
 
 
 @_instruction

@@ -25,11 +25,22 @@ from typing import Any
 import numpy as np
 
 from tinyvq_kernels._jit import jit
-from tinyvq_kernels._simd import add, broadcast, fma, lanes_of, load, splat, store
+from tinyvq_kernels._simd import (
+    VECTOR_BYTES,
+    add,
+    broadcast,
+    fma,
+    lanes_of,
+    load,
+    splat,
+    store,
+    total,
+)
 from tinyvq_kernels._types import Flat, Ints, Vec
 
 ROWS = 6
 LINK = 64
+TILE_BYTES = 2 * VECTOR_BYTES
 
 Tile = tuple[Vec, ...]  # 12 vectors: row by row, two each
 
@@ -53,7 +64,7 @@ def _chain(
 
     w[l, :] are the two vectors from w[at:] on, then the next two, ...
     """
-    lanes = 32 // w.itemsize
+    lanes = VECTOR_BYTES // w.itemsize
     r0, r1, r2 = rows[i], rows[i + 1], rows[i + 2]
     r3, r4, r5 = rows[i + 3], rows[i + 4], rows[i + 5]
     a00, a01, a10, a11, a20, a21, a30, a31, a40, a41, a50, a51 = tile
@@ -85,7 +96,7 @@ def _chain(
 def _start_tile(start: Flat, s: int) -> Tile:
     """Give all six rows the two vectors start[s:]."""
     u = load(start, s)
-    v = load(start, s + 32 // start.itemsize)
+    v = load(start, s + VECTOR_BYTES // start.itemsize)
     return u, v, u, v, u, v, u, v, u, v, u, v
 
 
@@ -125,7 +136,7 @@ def _multiply_tile(
     s: int,
 ) -> Tile:
     """Return the tile of rows i .. i+5 against the packed columns w[at:], in links."""
-    width = 64 // w.itemsize
+    width = TILE_BYTES // w.itemsize
     total = start_tile(start, s)
     o = splat(w.dtype.type(0))
     zero = o, o, o, o, o, o, o, o, o, o, o, o
@@ -139,9 +150,125 @@ def _multiply_tile(
     return total
 
 
+def _outer_tile(
+    a: Flat,
+    rows: Ints,
+    first: int,
+    last: int,
+    at: int,
+    count: int,
+    w: Flat,
+    w_rows: Ints,
+    w_at: int,
+) -> Tile:
+    """Return the tile Σ_l a[rows[l] + at + i] · w[w_rows[l] + w_at :], in one chain.
+
+    For sums over pixels: `count` neighbours of a, 1 .. 6, times two vectors of w. Rows
+    of the tile beyond `count` repeat the last.
+    """
+    lanes = VECTOR_BYTES // w.itemsize
+    o = splat(w.dtype.type(0))
+    i1, i2, i3 = min(1, count - 1), min(2, count - 1), min(3, count - 1)
+    i4, i5 = min(4, count - 1), min(5, count - 1)
+    a00 = a01 = a10 = a11 = a20 = a21 = a30 = a31 = a40 = a41 = a50 = a51 = o
+    for l in range(first, last):
+        row = rows[l] + at
+        column = w_rows[l] + w_at
+        w0 = load(w, column)
+        w1 = load(w, column + lanes)
+        x = broadcast(a, row)
+        a00 = fma(x, w0, a00)
+        a01 = fma(x, w1, a01)
+        x = broadcast(a, row + i1)
+        a10 = fma(x, w0, a10)
+        a11 = fma(x, w1, a11)
+        x = broadcast(a, row + i2)
+        a20 = fma(x, w0, a20)
+        a21 = fma(x, w1, a21)
+        x = broadcast(a, row + i3)
+        a30 = fma(x, w0, a30)
+        a31 = fma(x, w1, a31)
+        x = broadcast(a, row + i4)
+        a40 = fma(x, w0, a40)
+        a41 = fma(x, w1, a41)
+        x = broadcast(a, row + i5)
+        a50 = fma(x, w0, a50)
+        a51 = fma(x, w1, a51)
+    return a00, a01, a10, a11, a20, a21, a30, a31, a40, a41, a50, a51
+
+
+def _dot_rows(
+    a: Flat,
+    rows: Ints,
+    count: int,
+    taps: Ints,
+    run: int,
+    w: Flat,
+    start: Flat,
+    out: Flat,
+    dest: Ints,
+    columns: int,
+) -> None:
+    """Multiply `count` rows of a by at most three columns, w (3, taps · run).
+
+    A tile of two vectors of columns would be nearly empty, so here lanes are entries of
+    a run: each sum is kept in as many parts as a vector has lanes. The run is whole
+    vectors. `rows` has three more entries than count, which need only be valid.
+    """
+    lanes = VECTOR_BYTES // a.itemsize
+    length = taps.size * run
+    o = splat(a.dtype.type(0))
+    for i in range(0, count, 4):
+        r0, r1, r2, r3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+        a00 = a01 = a02 = a10 = a11 = a12 = a20 = a21 = a22 = a30 = a31 = a32 = o
+        w_at = 0
+        for t in range(taps.size):
+            for l in range(taps[t], taps[t] + run, lanes):
+                x0, x1 = load(a, r0 + l), load(a, r1 + l)
+                x2, x3 = load(a, r2 + l), load(a, r3 + l)
+                w0 = load(w, w_at)
+                a00, a10 = fma(x0, w0, a00), fma(x1, w0, a10)
+                a20, a30 = fma(x2, w0, a20), fma(x3, w0, a30)
+                w1 = load(w, w_at + length)
+                a01, a11 = fma(x0, w1, a01), fma(x1, w1, a11)
+                a21, a31 = fma(x2, w1, a21), fma(x3, w1, a31)
+                w2 = load(w, w_at + 2 * length)
+                a02, a12 = fma(x0, w2, a02), fma(x1, w2, a12)
+                a22, a32 = fma(x2, w2, a22), fma(x3, w2, a32)
+                w_at += lanes
+        sums = (
+            (total(a00), total(a01), total(a02)),
+            (total(a10), total(a11), total(a12)),
+            (total(a20), total(a21), total(a22)),
+            (total(a30), total(a31), total(a32)),
+        )
+        for row in range(min(4, count - i)):
+            for j in range(columns):
+                out[dest[i + row] + j] = start[j] + sums[row][j]
+
+
+def _load_tile(a: Flat, at: int) -> Tile:
+    """Read a tile that `store_tile` wrote."""
+    n = VECTOR_BYTES // a.itemsize
+    return (
+        load(a, at),
+        load(a, at + n),
+        load(a, at + 2 * n),
+        load(a, at + 3 * n),
+        load(a, at + 4 * n),
+        load(a, at + 5 * n),
+        load(a, at + 6 * n),
+        load(a, at + 7 * n),
+        load(a, at + 8 * n),
+        load(a, at + 9 * n),
+        load(a, at + 10 * n),
+        load(a, at + 11 * n),
+    )
+
+
 def _store_tile(tile: Tile, out: Flat, at: int) -> None:
     """Write the 6×2 vectors of a tile one after another to out[at:]."""
-    lanes = 32 // out.itemsize
+    lanes = VECTOR_BYTES // out.itemsize
     store(out, at, tile[0])
     store(out, at + lanes, tile[1])
     store(out, at + 2 * lanes, tile[2])
@@ -167,7 +294,7 @@ def _store_rows(
     spare: Flat,
 ) -> None:
     """Write the first `rows` × `columns` of a tile to out[dest[i + row] + at :]."""
-    lanes = 32 // out.itemsize
+    lanes = VECTOR_BYTES // out.itemsize
     if rows == 6 and columns == 2 * lanes:
         d0, d1, d2 = dest[i] + at, dest[i + 1] + at, dest[i + 2] + at
         d3, d4, d5 = dest[i + 3] + at, dest[i + 4] + at, dest[i + 5] + at
@@ -191,24 +318,36 @@ def _store_rows(
             out[to + j] = spare[row * 2 * lanes + j]
 
 
-def _pack_columns(
-    matrix: Flat, length: int, columns: int, width: int, packed: Flat
+def _multiply_panels(
+    a: Flat,
+    rows: Ints,
+    count: int,
+    taps: Ints,
+    run: int,
+    packed: Flat,
+    panel: int,
+    start: Flat,
+    out: Flat,
+    dest: Ints,
+    at: int,
+    columns: int,
+    spare: Flat,
 ) -> None:
-    """Cut a flat (length, columns) matrix into panels of `width` columns.
+    """Multiply `count` rows of a by all packed columns, panel by panel.
 
-    packed (panels, length, width), zeros beyond the last column: the order in which a
-    tile reads it.
+    out[dest[i] + at + j] = start[j] + Σ_t Σ_l a[rows[i] + taps[t] + l] · w[t, l, j]
+
+    A panel, a tile wide, meets all rows while it is in cache; the first one stands at
+    packed[panel:]. `rows` has five more entries than count, which need only be valid.
     """
-    at = 0
-    for first in range(0, columns, width):
-        valid = min(width, columns - first)
-        for l in range(length):
-            source = l * columns + first
-            for j in range(valid):
-                packed[at + j] = matrix[source + j]
-            for j in range(valid, width):
-                packed[at + j] = 0
-            at += width
+    width = TILE_BYTES // out.itemsize
+    for column in range(0, columns, width):
+        valid = min(width, columns - column)
+        for i in range(0, count, 6):
+            sums = multiply_tile(a, rows, i, taps, run, packed, panel, start, column)
+            left = min(6, count - i)
+            store_rows(sums, out, dest, i, left, at + column, valid, spare)
+        panel += taps.size * run * width
 
 
 chain = jit(_chain, inline=True)
@@ -216,6 +355,9 @@ start_tile = jit(_start_tile, inline=True)
 add_tiles = jit(_add_tiles, inline=True)
 chain_tile = jit(_chain_tile, inline=True)
 multiply_tile = jit(_multiply_tile, inline=True)
+outer_tile = jit(_outer_tile, inline=True)
+dot_rows = jit(_dot_rows)
+load_tile = jit(_load_tile, inline=True)
 store_tile = jit(_store_tile, inline=True)
 store_rows = jit(_store_rows, inline=True)
-pack_columns = jit(_pack_columns)
+multiply_panels = jit(_multiply_panels)

@@ -26,14 +26,22 @@ def is_warm(dtype: str = "float32") -> bool:
 def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
     """Compile kernel after kernel; yield each name, and how many there are, before."""
     one = np.ones((1, 1, 1, 1), dtype)
+    many = np.ones((1, 3, 3, 16), dtype)  # channels: Winograd's form
+    square = np.ones((3, 3, 16, 16), dtype)
     cube = np.ones((1, 1, 1), dtype)
     row = np.ones((1, 1), dtype)
     index = np.zeros(1, np.int64)
     slots = [np.ones(1, dtype) for _ in range(4)]
     calls: dict[str, Callable[[], object]] = {
-        "conv2d": lambda: conv2d(one, one),
-        "conv2d_input_grad": lambda: conv2d_input_grad(one, one, (1, 1)),
-        "conv2d_weight_grad": lambda: conv2d_weight_grad(one, one, (1, 1)),
+        "conv2d": lambda: (conv2d(one, one), conv2d(many, square, padding=1)),
+        "conv2d_input_grad": lambda: (
+            conv2d_input_grad(one, one, (1, 1)),
+            conv2d_input_grad(many, square, (3, 3), padding=1),
+        ),
+        "conv2d_weight_grad": lambda: (
+            conv2d_weight_grad(one, one, (1, 1)),
+            conv2d_weight_grad(many, many, (3, 3), padding=1),
+        ),
         "matmul": lambda: matmul(row, row),
         "group_norm": lambda: group_norm(cube, slots[0], slots[1], 1, 1e-6),
         "group_norm_grad": lambda: group_norm_grad(cube, cube, row, row, slots[0]),

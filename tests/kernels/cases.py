@@ -12,9 +12,16 @@ from typing import Any
 
 import numpy as np
 import tinyvq_kernels
-from kernel_case import Array, Arrays, KernelCase, draw
+from kernel_case import Array, Arrays, KernelCase, draw, gamma
 from normalization_cases import group_norm_cases, group_norm_grad_cases
 from tinyvq_kernels import Kernel
+from winograd_bounds import (
+    WAY,
+    forward_size,
+    has_form,
+    input_grad_size,
+    weight_grad_size,
+)
 
 # ---- matmul --------------------------------------------------------------------------
 
@@ -88,6 +95,17 @@ class Geometry:
             "dilation": self.dilation,
         }
 
+    @property
+    def tiled(self) -> bool:
+        """Whether Winograd's form, with a bound of its own, may be taken for it."""
+        taps = self.r, self.s
+        return has_form(self.c, self.k, taps, self.stride, self.dilation)
+
+    @property
+    def phase(self) -> int:
+        """Channels of all phases of the stride."""
+        return self.c * self.stride**2
+
     def __str__(self) -> str:
         sizes = f"{self.n}x{self.h}x{self.w}x{self.c}-{self.r}x{self.s}x{self.k}"
         return f"{sizes}-s{self.stride}p{self.padding}d{self.dilation}b{self.bias:d}"
@@ -120,6 +138,24 @@ def geometries() -> Iterator[Geometry]:
     yield Geometry(h=0, w=0, padding=2)
     yield from (Geometry(n=0), Geometry(c=0), Geometry(k=0))
     yield Geometry(2, 8, 8, 32, 4, 4, 48, stride=2, padding=1)  # as an encoder has it
+    yield Geometry(2, 6, 7, 32, k=3, padding=1)  # dots instead of tiles
+    yield Geometry(2, 6, 7, 3, k=32, padding=1)
+    yield Geometry(2, 5, 6, 1, 4, 4, 32, stride=2, padding=1)
+    yield from winograd_geometries()
+
+
+def winograd_geometries() -> Iterator[Geometry]:
+    """Tiles of 2×2, whole and cut off; phases; blocks, bands and chunks of tiles."""
+    for h in (1, 2, 3, 4, 5, 8):
+        yield Geometry(2, h, 9 - h, 16, k=16, padding=1)
+    for taps, stride in ((2, 1), (3, 1), (4, 2), (6, 2), (9, 3)):
+        for padding in (0, 1, taps):
+            yield Geometry(1, 9, 10, 16, taps, taps, 32, stride, padding)
+            yield Geometry(3, 10, 11, 48, taps, taps, 16, stride, padding, bias=False)
+    yield Geometry(17, 4, 4, 16, k=16, padding=1)
+    yield Geometry(1, 60, 40, 16, k=16, padding=1)
+    yield Geometry(4, 66, 66, 16, k=16, padding=1)
+    yield Geometry(0, 4, 4, 16, k=16, padding=1)
 
 
 def convolutions() -> list[Geometry]:
@@ -130,18 +166,38 @@ def convolutions() -> list[Geometry]:
 def conv2d_case(g: Geometry) -> KernelCase:
     """The forward pass."""
     bias = (draw("b", g.k),) if g.bias else ()
+
+    def forward(x: Array, w: Array, b: Array | float = 0.0) -> Array:
+        return forward_size(x, w, g.p, g.q, g.stride, g.padding) + b
+
     return KernelCase(
         "conv2d",
         str(g),
         (draw("x", g.n, g.h, g.w, g.c), draw("w", g.r, g.s, g.c, g.k), *bias),
         lambda x, w, b=None: (tinyvq_kernels.conv2d(x, w, b, **g.settings),),
         terms=g.r * g.s * g.c + 1,
+        bounds=_bounds(g.phase, forward) if g.tiled else None,
     )
+
+
+def _bounds(terms: int, size: Callable[..., Array]) -> Callable[..., Arrays]:
+    """Bound the errors of Winograd's form, whose sums have so many terms."""
+
+    def bounds(dtype: Any, *exact: Array) -> Arrays:
+        n = terms + WAY
+        both = gamma(n, dtype) + gamma(n, np.float64)
+        return (both * size(*map(np.abs, exact)),)
+
+    return bounds
 
 
 def conv2d_input_grad_case(g: Geometry) -> KernelCase:
     """The input gradient, with a bias as conv_transpose2d has it."""
     bias = (draw("b", g.c),) if g.bias else ()
+
+    def input_grad(gy: Array, w: Array, b: Array | float = 0.0) -> Array:
+        return input_grad_size(gy, w, (g.h, g.w), g.stride, g.padding) + b
+
     return KernelCase(
         "conv2d_input_grad",
         str(g),
@@ -150,11 +206,16 @@ def conv2d_input_grad_case(g: Geometry) -> KernelCase:
             tinyvq_kernels.conv2d_input_grad(gy, w, (g.h, g.w), b, **g.settings),
         ),
         terms=g.r * g.s * g.k + 1,
+        bounds=_bounds(g.k, input_grad) if g.tiled else None,
     )
 
 
 def conv2d_weight_grad_case(g: Geometry) -> KernelCase:
     """The weight gradient."""
+
+    def weight_grad(x: Array, gy: Array) -> Array:
+        return weight_grad_size(x, gy, g.r, g.stride, g.padding)
+
     return KernelCase(
         "conv2d_weight_grad",
         str(g),
@@ -163,6 +224,7 @@ def conv2d_weight_grad_case(g: Geometry) -> KernelCase:
             tinyvq_kernels.conv2d_weight_grad(x, gy, (g.r, g.s), **g.settings),
         ),
         terms=g.n * g.p * g.q + 8,  # up to 8 partial sums
+        bounds=_bounds(g.n * g.p * g.q + 8, weight_grad) if g.tiled else None,
     )
 
 

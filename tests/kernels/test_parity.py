@@ -254,13 +254,16 @@ def test_convolutions_agree_at_any_size(
 def test_the_judge_rejects_an_answer_with_one_wrong_value(
     kernel: Kernel, dtype: str
 ) -> None:
-    case = max(CASES[kernel.op](), key=lambda c: sum(a.size for a in c.arrays))
+    # Of very long sums, and of Winograd's form, a bound allows more than one digit.
+    every = CASES[kernel.op]()
+    plain = [case for case in every if case.bounds is None and case.terms < 1000]
+    case = max(plain or every, key=lambda c: sum(a.size for a in c.arrays))
     inputs = case.cast(dtype)
     with use_kernels(**{kernel.op: kernel.variant}):
         good = case.call(*cast(inputs, dtype))
     for i, result in enumerate(good):
         bad = [r.copy() for r in good]
-        at = result.size - 1
+        at = int(np.abs(result).argmax()) if result.dtype.kind == "f" else -1
         if case.op == "nearest_code":
             scores = inputs[0] @ inputs[1].T - (inputs[1] ** 2).sum(axis=1) / 2
             bad[i][at] = scores[at].argmin()

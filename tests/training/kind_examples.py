@@ -21,6 +21,7 @@ SCHEDULE: dict[str, Any] = {
 }
 ADVERSARY: dict[str, Any] = {
     "discriminator_width": 4,
+    "discriminator_norm": "batch",  # its running means are to be watched too
     "lecam_weight": 0.5,
     "feature_matching": 0.5,
 }
@@ -43,7 +44,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "code_dim": 2,
         "num_codes": 6,
         "noise_dim": 5,
-        "discriminator_norm": "batch",
     },
     "prior": {**SCHEDULE, "width": 8, "heads": 2, "layers": 1, "warmup": 2},
 }

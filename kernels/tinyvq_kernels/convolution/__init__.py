@@ -16,46 +16,35 @@ gradient: a chain an image, added within up to 8 groups of images), so no result
 on the number of threads.
 """
 
+from functools import partial
+from typing import Any
+
 from tinyvq_kernels._door import check_floats, check_rank, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.convolution import cpu, reference
+from tinyvq_kernels.convolution import direct, fastest, reference
 
-declare(
-    *(
-        Kernel(op, backend, "reference", lambda f=f: f, "a matrix product a tap")  # type: ignore[misc]
-        for op, f in (
-            ("conv2d", reference.conv2d),
-            ("conv2d_input_grad", reference.conv2d_input_grad),
-            ("conv2d_weight_grad", reference.conv2d_weight_grad),
-        )
-        for backend in ("cpu", "cuda")
-    ),
-    Kernel(
-        "conv2d",
-        "cpu",
-        "tiled",
-        lambda: cpu.conv2d,
-        "register tiles straight from a padded image, packed weights",
-        default=True,
-    ),
-    Kernel(
-        "conv2d_input_grad",
-        "cpu",
-        "tiled",
-        lambda: cpu.conv2d_input_grad,
-        "one stride-1 convolution a phase of the stride",
-        default=True,
-    ),
-    Kernel(
-        "conv2d_weight_grad",
-        "cpu",
-        "tiled",
-        lambda: cpu.conv2d_weight_grad,
-        "register tiles with pixels as the inner dimension, partial sums",
-        default=True,
-    ),
+_PRODUCTS = dict.fromkeys(
+    ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"), "a matrix product a tap"
 )
+_TILES = {
+    "conv2d": "register tiles straight from a padded image",
+    "conv2d_input_grad": "a convolution with stride 1 for each phase of the stride",
+    "conv2d_weight_grad": "tiles that add up over pixels, partial sums",
+}
+_FORMS = dict.fromkeys(_TILES, "Winograd's form where there is one, 16 products for 36")
+
+
+def _ladder(backend: str, variant: str, module: Any, whats: dict[str, str]) -> None:
+    for op, what in whats.items():
+        load = partial(getattr, module, op)
+        declare(Kernel(op, backend, variant, load, what, default=variant == "fastest"))
+
+
+_ladder("cpu", "reference", reference, _PRODUCTS)
+_ladder("cuda", "reference", reference, _PRODUCTS)
+_ladder("cpu", "tiled", direct, _TILES)
+_ladder("cpu", "fastest", fastest, _FORMS)
 
 
 def conv2d(

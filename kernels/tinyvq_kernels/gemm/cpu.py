@@ -6,10 +6,10 @@ import numpy as np
 
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._tile import multiply_tile, store_rows, tile_width
+from tinyvq_kernels._layout import transpose
+from tinyvq_kernels._tile import TILE_BYTES, multiply_tile, store_rows, tile_width
 from tinyvq_kernels._types import Array, Flat
 
-SQUARE = 16  # values a side of what is transposed at once
 BLOCK = 48  # rows a task: 8 tiles, so that a panel of b is used while it is in cache
 
 
@@ -40,7 +40,7 @@ def _row_by_row(a: Array) -> Flat:
         return values
     rows, columns = a.shape[-2:]
     ordered = np.empty(a.size, a.dtype)
-    _transpose(across.reshape(-1), rows, columns, ordered)
+    transpose(across.reshape(-1), rows, columns, ordered)
     return ordered
 
 
@@ -54,19 +54,6 @@ def _walk(b: Array) -> tuple[Flat, int, int, int]:
     if last_two.flags.c_contiguous and last_two.flags.writeable:
         return last_two.reshape(-1), b.shape[-2] * b.shape[-1], 1, b.shape[-2]
     return flat(b), b.shape[-2] * b.shape[-1], b.shape[-1], 1
-
-
-def _transpose_blocks(across: Flat, rows: int, columns: int, ordered: Flat) -> None:
-    """Turn matrices (columns, rows) into (rows, columns), by squares that fit L1."""
-    bands = (rows + SQUARE - 1) // SQUARE
-    for task in prange(ordered.size // (rows * columns) * bands):
-        base = task // bands * (rows * columns)
-        first = (task % bands) * SQUARE
-        last = min(first + SQUARE, rows)
-        for left in range(0, columns, SQUARE):
-            for i in range(first, last):
-                for j in range(left, min(left + SQUARE, columns)):
-                    ordered[base + i * columns + j] = across[base + j * rows + i]
 
 
 def _pack_panels(
@@ -101,7 +88,7 @@ def _pack_panels(
 def _block_products(
     a: Flat, packed: Flat, c: Flat, batch: int, rows: int, length: int, columns: int
 ) -> None:
-    tile = 64 // c.itemsize
+    tile = TILE_BYTES // c.itemsize
     blocks = (rows + BLOCK - 1) // BLOCK
     panels = (columns + tile - 1) // tile
     for task in prange(batch * blocks):
@@ -126,6 +113,5 @@ def _block_products(
                 store_rows(sums, c, dest, i, left, panel * tile, valid, spare)
 
 
-_transpose = jit(_transpose_blocks, parallel=True)
 _pack = jit(_pack_panels, parallel=True)
 _products = jit(_block_products, parallel=True)

@@ -1,0 +1,98 @@
+"""Which source pixels an output pixel reads, and padded copies of images."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyvq_kernels._jit import jit
+from tinyvq_kernels._types import Flat, Ints
+
+
+class Window(NamedTuple):
+    """Which source pixels an output pixel reads, and where it is written.
+
+    Output pixel (u, v) of a grid_h × grid_w grid reads source pixels from
+    (u·step + top, v·step + left) on, `rows` × `cols` of them at most, and is written to
+    pixel (u·spread + out_top, v·spread + out_left).
+    """
+
+    grid_h: int
+    grid_w: int
+    step: int
+    top: int
+    left: int
+    rows: int
+    cols: int
+    spread: int
+    out_top: int
+    out_left: int
+
+    def inside(self, height: int, width: int) -> bool:
+        """Tell whether no pixel outside the image is ever read."""
+        return (
+            self.top >= 0
+            and self.left >= 0
+            and (self.grid_h - 1) * self.step + self.top + self.rows <= height
+            and (self.grid_w - 1) * self.step + self.left + self.cols <= width
+        )
+
+
+def forward_window(
+    image: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Window:
+    rows, cols = ((taps - 1) * dilation + 1 for taps in kernel)
+    grid_h = (image[0] + 2 * padding - rows) // stride + 1
+    grid_w = (image[1] + 2 * padding - cols) // stride + 1
+    return Window(grid_h, grid_w, stride, -padding, -padding, rows, cols, 1, 0, 0)
+
+
+def phase_of(
+    phase: int, taps: int, stride: int, padding: int, dilation: int
+) -> tuple[Ints, Ints, int, int]:
+    """Work out one phase of one axis.
+
+    Input pixel h meets tap r at output p = (h + padding - r·dilation) / stride. With
+    h = first + u·stride this is p = u + entry - back_r, where back_r grows with r. So:
+    the taps by growing p, their source offsets from the first, `first`, and the source
+    of u = 0.
+    """
+    first = (phase - padding) % stride
+    entry = (first + padding - phase) // stride
+    r = np.arange(taps)
+    r = r[(r * dilation) % stride == phase][::-1]
+    back = (r * dilation - phase) // stride
+    nearest = int(back[0]) if back.size else 0
+    return r, nearest - back, first, entry - nearest
+
+
+def _pad_image(
+    source: Flat,
+    image: int,
+    shape: tuple[int, int, int, int],
+    top: int,
+    left: int,
+    rows: int,
+    cols: int,
+    padded: Flat,
+    at: int,
+) -> None:
+    """Copy rows × cols pixels from (top, left) on to padded[at:], zeros outside."""
+    _, height, width, c = shape
+    first = min(max(0, -left), cols)
+    last = max(min(cols, width - left), first)
+    for row in range(rows):
+        to = padded[at + row * cols * c : at + (row + 1) * cols * c]
+        if not 0 <= top + row < height:
+            to[:] = 0
+            continue
+        to[: first * c] = 0
+        to[last * c :] = 0
+        begin = ((image * height + top + row) * width + left + first) * c
+        to[first * c : last * c] = source[begin : begin + (last - first) * c]
+
+
+pad_image = jit(_pad_image)

@@ -1,0 +1,353 @@
+"""2-D convolution on CPU cores: register tiles straight from a padded image.
+
+Forward and input gradient are the same walk, `_gather`: for each output pixel, a few
+runs of neighbouring input values times packed weights. Its geometry is a `Window`.
+
+    forward         source pixel of output (u, v) is (u·stride - padding, ...)
+    input gradient  every input row h with (h + padding) % stride == phase meets the
+                    same taps r of the kernel: those with r·dilation ≡ phase. So the
+                    gradient splits into stride² phases, each a stride-1 convolution of
+                    gy with a part of the flipped kernel, written stride pixels apart.
+
+The weight gradient has pixels as its inner dimension: six neighbouring kernel entries
+(r, s, c..c+5) times two vectors of output channels.
+"""
+
+import math
+
+import numpy as np
+
+from tinyvq_kernels._door import flat
+from tinyvq_kernels._jit import jit, prange
+from tinyvq_kernels._layout import pack_columns, pack_panel
+from tinyvq_kernels._tile import (
+    LINK,
+    TILE_BYTES,
+    add_tiles,
+    dot_rows,
+    load_tile,
+    multiply_panels,
+    outer_tile,
+    store_tile,
+    tile_width,
+)
+from tinyvq_kernels._types import Array, Flat, Ints
+from tinyvq_kernels.convolution._window import (
+    Window,
+    forward_window,
+    pad_image,
+    phase_of,
+)
+
+
+def conv2d(
+    x: Array, w: Array, b: Array | None, stride: int, padding: int, dilation: int
+) -> Array:
+    """Run the forward convolution; shapes as in the package's contract."""
+    rows, cols, _, k = w.shape
+    window = forward_window(x.shape[1:3], (rows, cols), stride, padding, dilation)
+    packed = _pack(w)
+    y = np.empty((x.shape[0], window.grid_h, window.grid_w, k), x.dtype)
+    _run(
+        x,
+        packed,
+        b,
+        y,
+        window,
+        np.arange(rows) * dilation,
+        np.arange(cols) * dilation,
+        _is_narrow(w),
+    )
+    return y
+
+
+def conv2d_input_grad(
+    gy: Array,
+    w: Array,
+    size: tuple[int, int],
+    b: Array | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Array:
+    """Run the input gradient, phase by phase."""
+    c = w.shape[2]
+    gx = np.empty((gy.shape[0], *size, c), gy.dtype)
+    for phase_h in range(stride):
+        for phase_w in range(stride):
+            r, source_r, out_top, top = phase_of(
+                phase_h, w.shape[0], stride, padding, dilation
+            )
+            s, source_s, out_left, left = phase_of(
+                phase_w, w.shape[1], stride, padding, dilation
+            )
+            grid_h = -(-(size[0] - out_top) // stride)
+            grid_w = -(-(size[1] - out_left) // stride)
+            if grid_h <= 0 or grid_w <= 0:
+                continue
+            if not (r.size and s.size):  # no tap ever reads these pixels
+                gx[:, out_top::stride, out_left::stride] = 0 if b is None else b
+                continue
+            window = Window(
+                grid_h,
+                grid_w,
+                1,
+                top,
+                left,
+                int(source_r[-1]) + 1,
+                int(source_s[-1]) + 1,
+                stride,
+                out_top,
+                out_left,
+            )
+            taps = w[r[:, None], s].transpose(0, 1, 3, 2)  # (R', S', K, C)
+            packed = _pack(taps)
+            _run(gy, packed, b, gx, window, source_r, source_s, _is_narrow(taps))
+    return gx
+
+
+def conv2d_weight_grad(
+    x: Array,
+    gy: Array,
+    kernel: tuple[int, int],
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Array:
+    """Run the weight gradient over up to 8 groups of images, then add the groups."""
+    rows, cols = kernel
+    n, height, wide, c = x.shape
+    k = gy.shape[3]
+    window = forward_window((height, wide), kernel, stride, padding, dilation)
+    width = tile_width(x.dtype)
+    inside = window.inside(height, wide)
+    read_w = wide if inside else (window.grid_w - 1) * stride + window.cols
+    taps, run = _runs(np.arange(rows) * dilation, np.arange(cols) * dilation, read_w, c)
+    # Six rows of a tile are entries of a run, its columns are k; of few k and many c,
+    # the other way round.
+    turned = k <= 6 and c % width == 0
+    groups = max(1, min(n, 8))
+    panels, height_of_run = (
+        (run // width, 6) if turned else (-(-k // width), -(-run // 6) * 6)
+    )
+    partial = np.zeros((groups, panels, taps.size, height_of_run, width), x.dtype)
+    _weight_sums(
+        flat(x),
+        x.shape,
+        flat(gy),
+        gy.shape,
+        window,
+        taps,
+        run,
+        inside,
+        turned,
+        partial.shape[:3],
+        partial.reshape(-1),
+    )
+    total = partial.sum(axis=0) if groups > 1 else partial[0]  # in the groups' order
+    if turned:  # (panels, taps, 6, width) -> (taps, run, k)
+        gw = total[:, :, :k].transpose(1, 0, 3, 2).reshape(rows, cols, c, k)
+    else:
+        gw = total[:, :, :run].transpose(1, 2, 0, 3).reshape(rows, cols, c, -1)[..., :k]
+    return np.ascontiguousarray(gw)
+
+
+def _is_narrow(taps: Array) -> bool:
+    """Tell whether a kernel (R,S,C,K) makes so few channels that dots are better."""
+    lanes = tile_width(taps.dtype) // 2
+    _, _, c, k = taps.shape
+    return bool(1 <= k <= 3 and c > 0 and c % lanes == 0)
+
+
+def _pack(taps: Array) -> Flat:
+    """Put a kernel (R,S,C,K) into panels, or into three rows where K is that small."""
+    *runs, columns = taps.shape
+    length = math.prod(runs)
+    if _is_narrow(taps):
+        rows = np.zeros((3, length), taps.dtype)
+        rows[:columns] = taps.reshape(length, columns).T
+        return rows.reshape(-1)
+    width = tile_width(taps.dtype)
+    packed = np.empty(-(-columns // width) * length * width, taps.dtype)
+    pack_columns(flat(taps), length, columns, width, packed)
+    return packed
+
+
+def _runs(rows: Ints, cols: Ints, width: int, channels: int) -> tuple[Ints, int]:
+    """List the offset of each run of values that a tile reads, and their length.
+
+    Columns that are neighbours make one run with all their channels.
+    """
+    starts = rows * width
+    if cols[-1] == cols.size - 1:
+        return starts * channels, cols.size * channels
+    return ((starts[:, None] + cols) * channels).reshape(-1), channels
+
+
+def _run(
+    source: Array,
+    packed: Flat,
+    bias: Array | None,
+    out: Array,
+    window: Window,
+    rows: Ints,
+    cols: Ints,
+    narrow: bool,
+) -> None:
+    n, height, width, c = source.shape
+    k = out.shape[3]
+    start = np.zeros(-(-k // tile_width(out.dtype)) * tile_width(out.dtype), out.dtype)
+    if bias is not None:
+        start[:k] = bias
+    direct = window.inside(height, width)
+    read_w = width if direct else (window.grid_w - 1) * window.step + window.cols
+    taps, run = _runs(rows, cols, read_w, c)
+    # Bands of output rows: at least 8 tasks a call where the size allows.
+    band = min(window.grid_h, max(1, -(-n * window.grid_h // 8)))
+    _gather(
+        flat(source),
+        (n, height, width, c),
+        packed,
+        start,
+        out.reshape(-1),
+        (out.shape[1], out.shape[2], k),
+        window,
+        taps,
+        run,
+        band,
+        direct,
+        narrow,
+    )
+
+
+def _gather_images(
+    source: Flat,
+    source_shape: tuple[int, int, int, int],
+    packed: Flat,
+    start: Flat,
+    out: Flat,
+    out_shape: tuple[int, int, int],
+    window: Window,
+    taps: Ints,
+    run: int,
+    band: int,
+    direct: bool,
+    narrow: bool,
+) -> None:
+    n, height, width, c = source_shape
+    out_h, out_w, k = out_shape
+    tile = TILE_BYTES // out.itemsize
+    bands = (window.grid_h + band - 1) // band
+    for task in prange(n * bands):
+        image = task // bands
+        first = (task % bands) * band
+        rows = min(band, window.grid_h - first)
+        pixels = rows * window.grid_w
+        # Where each output pixel starts to read, and where it is written; the last
+        # tile's missing rows repeat the last pixel and are not stored.
+        base = np.empty(pixels + 5, np.int64)
+        dest = np.empty(pixels, np.int64)
+        top = first * window.step + window.top
+        if direct:
+            read = source
+            origin = ((image * height + top) * width + window.left) * c
+            read_w = width
+        else:
+            read_w = (window.grid_w - 1) * window.step + window.cols
+            read_h = (rows - 1) * window.step + window.rows
+            read = np.empty(read_h * read_w * c, source.dtype)
+            pad_image(
+                source, image, source_shape, top, window.left, read_h, read_w, read, 0
+            )
+            origin = 0
+        i = 0
+        for u in range(rows):
+            to = (first + u) * window.spread + window.out_top
+            for v in range(window.grid_w):
+                base[i] = origin + (u * read_w + v) * window.step * c
+                column = v * window.spread + window.out_left
+                dest[i] = ((image * out_h + to) * out_w + column) * k
+                i += 1
+        base[pixels:] = base[pixels - 1]
+        if narrow:
+            dot_rows(read, base, pixels, taps, run, packed, start, out, dest, k)
+        else:
+            spare = np.empty(6 * tile, out.dtype)
+            multiply_panels(
+                read, base, pixels, taps, run, packed, 0, start, out, dest, 0, k, spare
+            )
+
+
+def _weight_sums_grouped(
+    x: Flat,
+    shape: tuple[int, int, int, int],
+    gy: Flat,
+    gy_shape: tuple[int, int, int, int],
+    window: Window,
+    taps: Ints,
+    run: int,
+    inside: bool,
+    turned: bool,
+    parts: tuple[int, int, int],
+    partial: Flat,
+) -> None:
+    """Fill partial (groups, panels, taps, entries, tile) with sums over images."""
+    n, height, width, c = shape
+    k = gy_shape[3]
+    tile = TILE_BYTES // x.itemsize
+    groups, panels, _ = parts
+    pixels = window.grid_h * window.grid_w
+    read_h = (window.grid_h - 1) * window.step + window.rows
+    read_w = width if inside else (window.grid_w - 1) * window.step + window.cols
+    entries = partial.size // (groups * panels * taps.size * tile)
+    for task in prange(groups * panels):
+        group, panel = task // panels, task % panels
+        # Six neighbours of a run are read where perhaps fewer are left.
+        padded = np.zeros(0 if inside else read_h * read_w * c + 6, x.dtype)
+        columns = np.zeros(0 if turned else pixels * tile, x.dtype)
+        sources = np.empty(pixels, np.int64)
+        others = np.empty(pixels, np.int64)
+        for image in range(group * n // groups, (group + 1) * n // groups):
+            read, origin = padded, 0
+            if inside:
+                read, origin = (
+                    x,
+                    ((image * height + window.top) * width + window.left) * c,
+                )
+            else:
+                pad_image(
+                    x, image, shape, window.top, window.left, read_h, read_w, padded, 0
+                )
+            i = 0
+            for u in range(window.grid_h):
+                for v in range(window.grid_w):
+                    sources[i] = origin + (u * read_w + v) * window.step * c
+                    others[i] = (image * pixels + i) * k if turned else i * tile
+                    i += 1
+            if not turned:
+                pack_panel(gy, image * pixels, pixels, k, panel * tile, tile, columns)
+            for tap in range(taps.size):
+                to = (task * taps.size + tap) * entries * tile
+                for first in range(0, pixels, LINK):
+                    last = min(first + LINK, pixels)
+                    if turned:
+                        at = taps[tap] + panel * tile
+                        sums = outer_tile(
+                            gy, others, first, last, 0, k, read, sources, at
+                        )
+                        store_tile(add_tiles(load_tile(partial, to), sums), partial, to)
+                    else:
+                        for l in range(0, run, 6):
+                            at = taps[tap] + l
+                            left = min(6, run - l)
+                            sums = outer_tile(
+                                read, sources, first, last, at, left, columns, others, 0
+                            )
+                            here = to + l * tile
+                            store_tile(
+                                add_tiles(load_tile(partial, here), sums), partial, here
+                            )
+
+
+_gather = jit(_gather_images, parallel=True)
+_weight_sums = jit(_weight_sums_grouped, parallel=True)
