@@ -28,7 +28,7 @@ BETAS = (0.5, 0.999)  # of both Adams, as in arXiv:1511.06434
 class NoiseOptions(AdversaryOptions, ImageOptions):
     """What the user chooses of a noise-driven VQ-GAN."""
 
-    steps: int = 3000
+    steps: int = 4000
     """Training steps."""
     batch_size: int = 64
     """Images a step."""
