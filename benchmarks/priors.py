@@ -24,7 +24,7 @@ from tinyvq.messages import say
 from tinyvq.training.prior import CodedSplit, PriorOptions, PriorTask, encode, facts_of
 from tinyvq.training.trained import images_of, load_tokenizer
 
-STEPS = 800
+STEPS = 500
 RESULT = RESULTS / "priors.json"
 PRIORS: dict[str, PriorOptions] = {
     "transformer": PriorOptions(steps=STEPS),

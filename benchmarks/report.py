@@ -39,6 +39,17 @@ def curves_table() -> str:
     )
 
 
+def priors_table() -> str:
+    """Nats a token that each prior, and counting, needs on each split."""
+    result = json.loads((RESULTS / "priors.json").read_text())
+    splits = ("train", "val", "test")
+    rows = [
+        (row["name"], *(f"{row['nats_per_token'][split]:.4f}" for split in splits))
+        for row in result["rows"]
+    ]
+    return table(("nats a token", *splits), rows) + source(result["environment"])
+
+
 def curves_plot() -> bytes:
     """Draw the same as lines."""
     import io
@@ -78,7 +89,7 @@ def curves_plot() -> bytes:
     return buffer.getvalue()
 
 
-SECTIONS = {"curves": curves_table}
+SECTIONS = {"curves": curves_table, "priors": priors_table}
 PLOTS = {"curves.png": curves_plot}
 
 
