@@ -15,6 +15,7 @@ def global_state() -> dict[str, Any]:
     """Everything that a context manager or a setter of ours (or NumPy's) can change."""
     return {
         "kernel overrides (use_kernels)": _table._OVERRIDES.get(),
+        "watch over kernels (watch_kernels)": _table._WATCH.get(),
         "recording (no_grad)": tensor._recording.get(),
         "observer (observe)": function.observer.get(),
         "numba's number of threads": numba.get_num_threads(),
@@ -29,6 +30,7 @@ def no_leaks() -> Iterator[None]:
     yield
     after = global_state()
     _table._OVERRIDES.set(before["kernel overrides (use_kernels)"])
+    _table._WATCH.set(before["watch over kernels (watch_kernels)"])
     tensor._recording.set(before["recording (no_grad)"])
     function.observer.set(before["observer (observe)"])
     numba.set_num_threads(before["numba's number of threads"])

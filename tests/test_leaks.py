@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 from leaks import global_state, no_leaks
-from tinyvq_kernels import use_kernels
+from tinyvq_kernels import use_kernels, watch_kernels
 
 from tinyvq.function import Observer, observe
 from tinyvq.tensor import no_grad
@@ -22,6 +22,7 @@ def enter(block: AbstractContextManager[None]) -> None:
 
 LEAKS: dict[str, Callable[[], object]] = {
     "use_kernels": lambda: enter(use_kernels(conv2d="reference")),
+    "watch_kernels": lambda: enter(watch_kernels(lambda op, kernel: kernel)),
     "no_grad": lambda: enter(no_grad()),
     "observe": lambda: enter(observe(Observer())),
     "number of threads": lambda: numba.set_num_threads(1),

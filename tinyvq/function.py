@@ -72,12 +72,21 @@ class Function:
 
 
 class Observer:
-    """Sees every op as it runs: for a profile, or to find the first bad value."""
+    """Sees every op as it runs: for a profile, or to find the first bad value.
+
+    Between the calls before and after an op there is nothing but the op.
+    """
+
+    def before_forward(self, function: Function, inputs: tuple[Any, ...]) -> None:
+        """Called before each forward."""
 
     def forward(
         self, function: Function, inputs: tuple[Any, ...], output: Array
     ) -> None:
         """Called after each forward."""
+
+    def before_backward(self, function: Function, ctx: Context, gy: Array) -> None:
+        """Called before each backward; `ctx` has what the forward saved."""
 
     def backward(
         self, function: Function, gy: Array, gradients: tuple[Any, ...]
@@ -162,8 +171,10 @@ class Node:
                     f"since ({version.count - then} times)"
                 )
         self.context.needs = wanted
-        gradients = self.function.backward(self.context, gy)
         by = observer.get()
+        if by is not None:
+            by.before_backward(self.function, self.context, gy)
+        gradients = self.function.backward(self.context, gy)
         if by is not None:
             by.backward(self.function, gy, gradients)
         if not isinstance(gradients, tuple) or len(gradients) != len(self.inputs):

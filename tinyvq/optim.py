@@ -6,7 +6,7 @@ An optimiser's state is a function of the gradients it has seen; `state_dict` an
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,16 +44,29 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        moving, gradients = [], []
         for i, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
                 self.steps[i] += 1
-                with parameter.mutate() as array:
-                    slots = (self.slots[name][i] for name in self.slot_names)
-                    step = int(self.steps[i])
-                    self._update(step, array, parameter.grad.array, *slots)
+                moving.append(i)
+                gradients.append(parameter.grad.array)
+        with ExitStack() as changes:
+            arrays = [
+                changes.enter_context(self.parameters[i].mutate()) for i in moving
+            ]
+            slots = [[of[i] for i in moving] for of in self.slots.values()]
+            self._update(
+                [int(self.steps[i]) for i in moving], arrays, gradients, *slots
+            )
 
-    def _update(self, step: int, p: Array, g: Array, *slots: Array) -> None:
-        """Move p in place along g; `step` counts p's own steps, from 1."""
+    def _update(
+        self,
+        steps: list[int],
+        parameters: list[Array],
+        gradients: list[Array],
+        *slots: list[Array],
+    ) -> None:
+        """Move parameters in place; `steps` counts the steps of each, from 1."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -102,11 +115,17 @@ class SGD(Optimizer):
         super().__init__(parameters, lr)
         self.momentum = _share("momentum", momentum)
 
-    def _update(self, step: int, p: Array, g: Array, *slots: Array) -> None:
-        (v,) = slots
-        v *= self.momentum
-        v += g
-        p -= self.lr * v
+    def _update(
+        self,
+        steps: list[int],
+        parameters: list[Array],
+        gradients: list[Array],
+        *slots: list[Array],
+    ) -> None:
+        for p, g, v in zip(parameters, gradients, *slots, strict=True):
+            v *= self.momentum
+            v += g
+            p -= self.lr * v
 
 
 class Adam(Optimizer):
@@ -126,14 +145,18 @@ class Adam(Optimizer):
         self.eps = _positive("eps", eps)
         self.weight_decay = 0.0  # PyTorch's Adam adds it to g; see AdamW
 
-    def _update(self, step: int, p: Array, g: Array, *slots: Array) -> None:
-        m, v = slots
+    def _update(
+        self,
+        steps: list[int],
+        parameters: list[Array],
+        gradients: list[Array],
+        *slots: list[Array],
+    ) -> None:
         adam_kernel(
-            p,
-            g,
-            m,
-            v,
-            step=step,
+            parameters,
+            gradients,
+            *slots,
+            steps=steps,
             lr=self.lr,
             beta1=self.betas[0],
             beta2=self.betas[1],

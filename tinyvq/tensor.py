@@ -285,6 +285,9 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     tracked = any(node is not None for node in nodes)
     context = Context(tuple(node is not None for node in nodes))
     arrays = tuple(None if t is None else t.array for t in inputs)
+    by = observer.get()
+    if by is not None:
+        by.before_forward(function, arrays)
     try:
         array = as_array(function.forward(context, *arrays))
     except TinyvqError:
@@ -292,7 +295,6 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     except ValueError as error:
         came = " and ".join(f"{t.dtype} {t.shape}" for t in present)
         raise ShapeError(f"{type(function).__name__} of {came}: {error}") from error
-    by = observer.get()
     if by is not None:
         by.forward(function, arrays, array)
     output = Tensor.wrap(array)

@@ -4,18 +4,22 @@ Nothing here knows of tensors, graphs or models. Each folder holds all implement
 of its operations side by side, the reference first.
 """
 
+from tinyvq_kernels._roofs import peak_bandwidth, peak_flops
 from tinyvq_kernels._table import (
     Kernel,
     KernelUnavailable,
     kernels,
     resolve,
     use_kernels,
+    watch_kernels,
 )
 from tinyvq_kernels._warmup import is_warm, warm_up
 from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from tinyvq_kernels.gemm import matmul
 from tinyvq_kernels.normalization import group_norm, group_norm_grad
 from tinyvq_kernels.optimizer import adam
+from tinyvq_kernels.pointwise import relu, relu_grad, silu, silu_grad
+from tinyvq_kernels.reduction import pixel_sums
 from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
 
@@ -33,7 +37,15 @@ __all__ = [
     "kernels",
     "matmul",
     "nearest_code",
+    "peak_bandwidth",
+    "peak_flops",
+    "pixel_sums",
+    "relu",
+    "relu_grad",
     "resolve",
+    "silu",
+    "silu_grad",
     "use_kernels",
     "warm_up",
+    "watch_kernels",
 ]

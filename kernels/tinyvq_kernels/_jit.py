@@ -39,6 +39,7 @@ def _sources_key() -> str:
     for word in (numba.__version__, llvmlite.__version__, platform.python_version()):
         digest.update(word.encode())
     digest.update(llvm.get_host_cpu_name().encode())
+    digest.update(llvm.get_host_cpu_features().flatten().encode())
     return digest.hexdigest()
 
 

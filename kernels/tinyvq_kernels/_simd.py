@@ -3,8 +3,9 @@
 Numba compiles scalar loops and hopes that LLVM vectorises them. For the inner loop of a
 matrix product hope is not enough: twelve running sums must live in registers from the
 first step to the last. So this file gives Numba one new type, a *vector*, that LLVM
-knows as `<8 x float>` or `<4 x double>` (32 bytes, one AVX register; LLVM splits it on
-narrower machines), and the few operations that the kernels need:
+knows as `<16 x float>` or `<8 x double>` where the processor has AVX-512 and as half of
+that elsewhere (LLVM splits it on narrower machines), and the few operations that the
+kernels need:
 
     v = load(a, i)          the vector a[i : i+lanes] of a 1-D contiguous array
     v = load_like(u, a, i)  as many elements of a as the vector u has lanes
@@ -15,7 +16,9 @@ narrower machines), and the few operations that the kernels need:
     r = add(a, b)           lane by lane; sub(a, b) and mul(a, b) too
     x = total(a)            the sum of all lanes, a scalar
     m = greater(a, b)       lane by lane, a mask
+    y = any_lane(m)         whether the mask holds anywhere
     r = select(m, a, b)     a where the mask holds, else b
+    i = bits(x), x = from_bits(i)   a scalar float and the integer of the same bits
     k = indices(like, i)    the int32 i in as many lanes as `like` has
 
 A local variable of vector type is a register. Inside a kernel compiled by `jit` the
@@ -29,6 +32,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
+# One register. The folder of compiled code is named after the processor, and a result's
+# bits do not depend on it, unless its kernel says so.
 VECTOR_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 
 
@@ -64,7 +69,7 @@ def _instruction(typing: Any) -> Any:
 
 
 def lanes_of(itemsize: int) -> int:
-    """Count the floats of `itemsize` bytes in one vector: 8 float32 or 4 float64."""
+    """Count the floats of `itemsize` bytes in one vector."""
     return VECTOR_BYTES // itemsize
 
 
@@ -258,6 +263,49 @@ def total(typingctx: Any, v: Any) -> Any:
 
 
 @_instruction
+def pointer(typingctx: Any, address: Any, like: Any, i: Any) -> Any:
+    """Point at element i of an array of the type of `like` at an address."""
+    if not isinstance(like, types.Array):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_data_type(like.dtype).as_pointer()
+        return builder.gep(builder.inttoptr(args[0], element), [args[2]])
+
+    kind: Any = types.CPointer(like.dtype)  # type: ignore[no-untyped-call]
+    return kind(types.intp, like, types.intp), generate
+
+
+def _as_bits(element: Any) -> Any:
+    return types.int32 if element is types.float32 else types.int64
+
+
+@_instruction
+def bits(typingctx: Any, x: Any) -> Any:
+    """Read a float's bits as an integer of its size, changing none."""
+    if not isinstance(x, types.Float):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(x.bitwidth))
+
+    return _as_bits(x)(x), generate
+
+
+@_instruction
+def from_bits(typingctx: Any, i: Any) -> Any:
+    """Read the bits of an int32 or int64 as a float of its size."""
+    if i not in (types.int32, types.int64):
+        return None
+    element = types.float32 if i is types.int32 else types.float64
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _scalar(Vector(element, 1)))
+
+    return element(i), generate
+
+
+@_instruction
 def greater(typingctx: Any, a: Any, b: Any) -> Any:
     """Compare lane by lane, a > b; false where either is NaN."""
     if not (a == b and isinstance(a, Vector)):
@@ -267,6 +315,20 @@ def greater(typingctx: Any, a: Any, b: Any) -> Any:
         return builder.fcmp_ordered(">", args[0], args[1])
 
     return Vector(types.Integer("int1", 1, True), a.lanes)(a, b), generate
+
+
+@_instruction
+def any_lane(typingctx: Any, mask: Any) -> Any:
+    """Tell whether a mask holds in any lane."""
+    if not isinstance(mask, Vector):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = ir.IntType(mask.lanes)
+        lanes = builder.bitcast(args[0], whole)
+        return builder.icmp_unsigned("!=", lanes, ir.Constant(whole, 0))
+
+    return types.boolean(mask), generate
 
 
 @_instruction

@@ -44,6 +44,8 @@ class Kernel:
 
 _TABLE: dict[tuple[str, str, str], Kernel] = {}
 _OVERRIDES: ContextVar[dict[str, str] | None] = ContextVar("overrides", default=None)
+Watch = Callable[[str, Callable[..., Any]], Callable[..., Any]]
+_WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 def declare(*ladder: Kernel) -> None:
@@ -76,7 +78,8 @@ def resolve(op: str, like: Any) -> Callable[..., Any]:
     for kernel in kernels(op):
         chosen = kernel.variant == wanted if wanted else kernel.default
         if chosen and kernel.backend == backend and str(like.dtype) in kernel.dtypes:
-            return kernel.load()
+            watch, found = _WATCH.get(), kernel.load()
+            return found if watch is None else watch(op, found)
     asked = f"{op}({wanted or 'default'}) on {backend} for {like.dtype}"
     raise KernelUnavailable(f"no kernel {asked}; there is: {_describe(op)}")
 
@@ -97,6 +100,19 @@ def use_kernels(**variants: str) -> Iterator[None]:
         yield
     finally:
         _OVERRIDES.reset(token)
+
+
+@contextmanager
+def watch_kernels(around: Watch) -> Iterator[None]:
+    """Run around(op, kernel) in the place of each kernel inside the block: to time it.
+
+    around  returns a function that takes what the kernel takes, and gives what it gives
+    """
+    token = _WATCH.set(around)
+    try:
+        yield
+    finally:
+        _WATCH.reset(token)
 
 
 def _describe(op: str) -> str:

@@ -1,6 +1,6 @@
 """The register tile that matrix products, convolutions and the search share.
 
-A tile is 6 rows × 2 vectors of results (6×16 in float32, 6×8 in float64):
+A tile is 6 rows × 2 vectors of results, 6×32 in float32 with AVX-512, 6×16 with AVX2:
 
     sum[i, j] = start[j] + Σ_t Σ_l  a[row_i + tap_t + l] · w[t, l, j]
 
@@ -11,7 +11,8 @@ kernel's columns and all channels at once, because the image is channels-last.
 Why 6×2 vectors: each step of the inner loop loads 2 vectors of w, broadcasts 6 values
 of a, and does 12 fused multiply-adds. A core with two FMA units of latency 4 needs at
 least 8 independent sums in flight; 12 sums, 2 w and 1 broadcast fill 15 of the 16
-AVX registers. Fewer rows would load more per product, more would spill.
+registers of AVX2. Fewer rows would load more per product, more would spill. AVX-512 has
+32 registers, but there the loads of this tile already hide behind its products.
 
 Products are added in links of LINK = 64, and the links one after another. A chain of
 L roundings is off by about u √(L/6) of the result where terms have random signs; cut
@@ -46,7 +47,7 @@ Tile = tuple[Vec, ...]  # 12 vectors: row by row, two each
 
 
 def tile_width(dtype: Any) -> int:
-    """Count a tile's columns: two vectors, 16 float32 or 8 float64."""
+    """Count a tile's columns, two vectors of them."""
     return 2 * lanes_of(np.dtype(dtype).itemsize)
 
 

@@ -14,6 +14,8 @@ from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_
 from tinyvq_kernels.gemm import matmul
 from tinyvq_kernels.normalization import group_norm, group_norm_grad
 from tinyvq_kernels.optimizer import adam
+from tinyvq_kernels.pointwise import relu, relu_grad, silu, silu_grad
+from tinyvq_kernels.reduction import pixel_sums
 from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
 
@@ -45,9 +47,14 @@ def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
         "matmul": lambda: matmul(row, row),
         "group_norm": lambda: group_norm(cube, slots[0], slots[1], 1, 1e-6),
         "group_norm_grad": lambda: group_norm_grad(cube, cube, row, row, slots[0]),
+        "pixel_sums": lambda: pixel_sums(cube),
+        "relu": lambda: (relu(row), relu_grad(row, row)),
+        "silu": lambda: (silu(row), silu_grad(row, row)),
         "nearest_code": lambda: nearest_code(row, row),
         "code_sums": lambda: code_sums(row, index, 1),
-        "adam": lambda: adam(*slots, step=1, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8),
+        "adam": lambda: adam(
+            *([slot] for slot in slots), steps=[1], lr=0.1, beta1=0.9, beta2=0.99, eps=1
+        ),
     }
     for name, call in calls.items():
         yield name, len(calls)

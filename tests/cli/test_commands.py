@@ -313,7 +313,9 @@ def test_every_command_is_tested_here() -> None:
         *["demo", "train vqvae", "train vqgan", "train prior", "train noise-vqgan"],
         *["sample", "complete", "interpolate", "augment"],  # test_new_images.py
         *["evaluate", "reconstruct", "report", "encode", "decode"],
-        *["data list", "data fetch", "gradcheck", "bench", "compile"],
+        *["data list", "data fetch", "gradcheck"],
+        *["profile vqvae", "profile vqgan"],  # test_profile_command.py
+        *["bench", "compile"],
     ]
 
 

@@ -7,6 +7,7 @@ an operation without cases fails `test_every_operation_has_cases`.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -274,10 +275,12 @@ def adam_cases() -> Iterator[KernelCase]:
         ((101,), 100_000, 0.01),
     ]:
         settings = {"lr": 3e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-        settings |= {"step": step, "weight_decay": weight_decay}
+        settings |= {"weight_decay": weight_decay}
 
-        def call(p: Array, g: Array, m: Array, v: Array, kw: Any = settings) -> Arrays:
-            tinyvq_kernels.adam(p, g, m, v, **kw)
+        def call(
+            p: Array, g: Array, m: Array, v: Array, t: int = step, kw: Any = settings
+        ) -> Arrays:
+            tinyvq_kernels.adam([p], [g], [m], [v], steps=[t], **kw)
             return p, m, v
 
         p, g, m, v = (draw(name, *shape) for name in "pgmv")
@@ -293,6 +296,55 @@ def adam_cases() -> Iterator[KernelCase]:
         )
 
 
+# ---- values and sums of pixels -------------------------------------------------------
+
+
+def pixel_sums_cases() -> Iterator[KernelCase]:
+    """Rows of channels around vectors of them; none, one and many pixels."""
+    for n, l, c in [
+        (0, 3, 2),
+        (1, 0, 3),
+        (3, 4, 0),
+        (5, 7, 1),
+        (2, 65, 17),
+        (9, 3, 64),
+    ]:
+        yield KernelCase(
+            "pixel_sums",
+            f"{n}x{l}x{c}",
+            (draw("x", n, l, c),),
+            lambda x: (tinyvq_kernels.pixel_sums(x),),
+            terms=l,
+        )
+
+
+def pointwise_cases(op: str) -> Iterator[KernelCase]:
+    """Sizes around blocks of 16384; any shape; values far from 0 and 0 itself."""
+    for shape in [(0,), (), (1,), (3, 5, 7), (16383,), (16385,), (40000,)]:
+        x = draw("x", *shape) * 6
+        if x.size > 4:
+            x.flat[:5] = 0, -0.0, 80, -80, 1e-30
+        gradients = (draw("gy", *shape),) if op.endswith("_grad") else ()
+        yield KernelCase(
+            op,
+            str(shape),
+            (x, *gradients),
+            lambda *arrays: (getattr(tinyvq_kernels, op)(*arrays),),
+            terms=1,
+            bounds=_pointwise_bounds,
+        )
+
+
+def _pointwise_bounds(dtype: Any, x: Array, gy: Array | None = None) -> Arrays:
+    """e^x is off by 2 roundings (r, its series), σ by 4, what is made of it by 8.
+
+    silu' is σ + x σ (1 - σ), and 1 - σ is off by σ's error, not by its own: all in all
+    by less than 8 roundings of the largest term, (1 + |x|).
+    """
+    size = np.abs(x) if gy is None else np.abs(gy) * (1 + np.abs(x))
+    return ((gamma(8, dtype) + gamma(8, np.float64)) * size,)
+
+
 CASES: dict[str, Callable[[], list[KernelCase]]] = {
     "adam": lambda: list(adam_cases()),
     "code_sums": lambda: list(code_sums_cases()),
@@ -302,6 +354,11 @@ CASES: dict[str, Callable[[], list[KernelCase]]] = {
     "group_norm": lambda: list(group_norm_cases()),
     "group_norm_grad": lambda: list(group_norm_grad_cases()),
     "matmul": lambda: list(matmul_cases()),
+    "pixel_sums": lambda: list(pixel_sums_cases()),
+    **{
+        op: partial(lambda op: list(pointwise_cases(op)), op)
+        for op in ("relu", "relu_grad", "silu", "silu_grad")
+    },
     "nearest_code": lambda: list(nearest_code_cases()),
 }
 

@@ -155,13 +155,13 @@ def records(steps: int = 5) -> list[dict[str, Any]]:
 def lines(given: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Draw a curve; the points of each line, by panel and label."""
     figures: list[Any] = []
-    real = pictures._as_png
+    real = pictures.as_png
 
     def keep(figure: Any) -> bytes:
         figures.append(figure)
         return real(figure)
 
-    monkeypatch.setattr(pictures, "_as_png", keep)
+    monkeypatch.setattr(pictures, "as_png", keep)
     curve_picture(given, PANELS["vqvae"])
     (figure,) = figures
     return [

@@ -42,6 +42,10 @@ COMMANDS: dict[str, Any] = {
         "fetch": ("_data:fetch", "download or build one of them"),
     },
     "gradcheck": ("_check:gradcheck", "prove every gradient"),
+    "profile": {
+        "vqvae": ("_profile:profile_vqvae", "time a VQ-VAE's step, op by op"),
+        "vqgan": ("_profile:profile_vqgan", "time a VQ-GAN's step, op by op"),
+    },
     "bench": ("_bench:bench", "time the kernels against their peers (in a checkout)"),
     "compile": ("_check:compile_now", "compile the kernels for this machine, once"),
 }

@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from tinyvq_kernels import relu as relu_kernel
+from tinyvq_kernels import relu_grad, silu_grad
+from tinyvq_kernels import silu as silu_kernel
 
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array, Context, Function
@@ -16,13 +19,13 @@ class ReLU(Function):
     """y = max(x, 0)."""
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        y = np.maximum(x, 0)
+        y = relu_kernel(x)
         ctx.save(y=y)
         return y
 
     # ∂y/∂x = 1 where x > 0 (the same as y > 0), else 0.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        return (gy * (ctx.y > 0),)
+        return (relu_grad(ctx.y, gy),)
 
 
 def relu(x: Operand) -> Tensor:
@@ -85,19 +88,11 @@ class SiLU(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.save(x=x)
-        y = logistic(x)
-        y *= x
-        return y
+        return silu_kernel(x)
 
     # ∂y/∂x = σ + x σ (1 - σ) = σ (1 + x (1 - σ)).
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        s = logistic(ctx.x)
-        gx = 1 - s
-        gx *= ctx.x
-        gx += 1
-        gx *= s
-        gx *= gy
-        return (gx,)
+        return (silu_grad(ctx.x, gy),)
 
 
 def silu(x: Operand) -> Tensor:

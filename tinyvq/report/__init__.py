@@ -13,6 +13,7 @@ from tinyvq.report._runs import (
 )
 from tinyvq.report.page import write_page
 from tinyvq.report.pictures import image_grid, save_png
+from tinyvq.report.roofline import roofline_picture
 
 __all__ = [
     "draw_curve",
@@ -25,6 +26,7 @@ __all__ = [
     "draw_sample",
     "image_grid",
     "pick",
+    "roofline_picture",
     "save_png",
     "write_page",
 ]

@@ -115,7 +115,7 @@ def curve_picture(
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")
-    return _as_png(figure)
+    return as_png(figure)
 
 
 def codebook_picture(
@@ -153,7 +153,7 @@ def codebook_picture(
     grid.imshow(tiles, interpolation="nearest")
     grid.set_title(caption, fontsize=11)
     grid.set_axis_off()
-    return _as_png(figure)
+    return as_png(figure)
 
 
 def _as_rgb(images: Array) -> Picture:
@@ -164,7 +164,8 @@ def _as_rgb(images: Array) -> Picture:
     return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 
-def _as_png(figure: "Figure") -> bytes:
+def as_png(figure: "Figure") -> bytes:
+    """Draw a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     # No software version in the file: the same run gives the same bytes.
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})

@@ -7,8 +7,8 @@ applied to columns first, then to rows.
 from typing import Any
 
 from tinyvq_kernels._jit import jit
-from tinyvq_kernels._simd import add, load, mul, store, sub
-from tinyvq_kernels._types import Flat, Vec
+from tinyvq_kernels._simd import add, load, mul, splat, store, sub
+from tinyvq_kernels._types import Flat, Ints, Vec
 
 
 # The transforms, by rows or columns: of 4 or 3 values of the source ...
@@ -66,6 +66,11 @@ def _load4(a: Flat, at: int, step: int) -> Any:
         load(a, at + 2 * step),
         load(a, at + 3 * step),
     )
+
+
+def _store2(a: Flat, at: int, step: int, v: Any) -> None:
+    store(a, at, v[0])
+    store(a, at + step, v[1])
 
 
 def _store3(a: Flat, at: int, step: int, v: Any) -> None:
@@ -129,6 +134,78 @@ def _transform_upstream(
         store3(v, to + 6 * step, step, spread2((a3[2], b3[2])))
 
 
+def _taps3(w: Flat, at: int, places: Ints, i: int) -> Any:
+    return (
+        load(w, at + places[i]),
+        load(w, at + places[i + 1]),
+        load(w, at + places[i + 2]),
+    )
+
+
+def _taps2(w: Flat, at: int, places: Ints, i: int) -> Any:
+    return load(w, at + places[i]), load(w, at + places[i + 1])
+
+
+def _transform_taps(
+    w: Flat, at: int, places: Ints, i: int, r: int, u: Flat, to: int, step: int
+) -> None:
+    """u[to + e·step] = (G g Gᵀ)_e of the r × r taps w[at + places[i:]], by columns."""
+    half = splat(w.dtype.type(0.5))
+    if r == 3:
+        a = spread3(taps3(w, at, places, i), half)
+        b = spread3(taps3(w, at, places, i + 3), half)
+        c = spread3(taps3(w, at, places, i + 6), half)
+        store4(u, to, step, spread3((a[0], b[0], c[0]), half))
+        store4(u, to + 4 * step, step, spread3((a[1], b[1], c[1]), half))
+        store4(u, to + 8 * step, step, spread3((a[2], b[2], c[2]), half))
+        store4(u, to + 12 * step, step, spread3((a[3], b[3], c[3]), half))
+    else:
+        a2 = spread2(taps2(w, at, places, i))
+        b2 = spread2(taps2(w, at, places, i + 2))
+        store3(u, to, step, spread2((a2[0], b2[0])))
+        store3(u, to + 3 * step, step, spread2((a2[1], b2[1])))
+        store3(u, to + 6 * step, step, spread2((a2[2], b2[2])))
+
+
+def _transform_products(m: Flat, at: int, step: int, points: int) -> Any:
+    """Return the two rows of two outputs, Aᵀ M A, of M_e = m[at + e·step]."""
+    if points == 4:
+        a = after4(load4(m, at, 4 * step))
+        b = after4(load4(m, at + step, 4 * step))
+        c = after4(load4(m, at + 2 * step, 4 * step))
+        d = after4(load4(m, at + 3 * step, 4 * step))
+        upper = after4((a[0], b[0], c[0], d[0]))
+        lower = after4((a[1], b[1], c[1], d[1]))
+    else:
+        a3 = collect3(load3(m, at, 3 * step))
+        b3 = collect3(load3(m, at + step, 3 * step))
+        c3 = collect3(load3(m, at + 2 * step, 3 * step))
+        upper = collect3((a3[0], b3[0], c3[0]))
+        lower = collect3((a3[1], b3[1], c3[1]))
+    return upper, lower
+
+
+def _transform_gradient(
+    m: Flat, at: int, step: int, r: int, gw: Flat, to: int, row: int, column: int
+) -> None:
+    """gw[to + i·row + j·column] = (Gᵀ M G)_ij of M_e = m[at + e·step]."""
+    half = splat(m.dtype.type(0.5))
+    if r == 3:
+        a = collect4(load4(m, at, 4 * step), half)
+        b = collect4(load4(m, at + step, 4 * step), half)
+        c = collect4(load4(m, at + 2 * step, 4 * step), half)
+        d = collect4(load4(m, at + 3 * step, 4 * step), half)
+        store3(gw, to, column, collect4((a[0], b[0], c[0], d[0]), half))
+        store3(gw, to + row, column, collect4((a[1], b[1], c[1], d[1]), half))
+        store3(gw, to + 2 * row, column, collect4((a[2], b[2], c[2], d[2]), half))
+    else:
+        a3 = collect3(load3(m, at, 3 * step))
+        b3 = collect3(load3(m, at + step, 3 * step))
+        c3 = collect3(load3(m, at + 2 * step, 3 * step))
+        store2(gw, to, column, collect3((a3[0], b3[0], c3[0])))
+        store2(gw, to + row, column, collect3((a3[1], b3[1], c3[1])))
+
+
 before4 = jit(_before4, inline=True)
 before3 = jit(_before3, inline=True)
 spread3 = jit(_spread3, inline=True)
@@ -140,7 +217,13 @@ upstream4 = jit(_upstream4, inline=True)
 load2 = jit(_load2, inline=True)
 load3 = jit(_load3, inline=True)
 load4 = jit(_load4, inline=True)
+store2 = jit(_store2, inline=True)
 store3 = jit(_store3, inline=True)
 store4 = jit(_store4, inline=True)
 transform_source = jit(_transform_source, inline=True)
 transform_upstream = jit(_transform_upstream, inline=True)
+taps3 = jit(_taps3, inline=True)
+taps2 = jit(_taps2, inline=True)
+transform_taps = jit(_transform_taps, inline=True)
+transform_products = jit(_transform_products, inline=True)
+transform_gradient = jit(_transform_gradient, inline=True)

@@ -4,8 +4,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit
-from tinyvq_kernels._types import Flat, Ints
+from tinyvq_kernels._types import Array, Flat, Ints
+
+
+class Images(NamedTuple):
+    """Images (number, height, width, channels), as one row of values."""
+
+    values: Flat
+    number: int
+    height: int
+    width: int
+    channels: int
+
+
+def images_of(array: Array) -> Images:
+    """View an array (N,H,W,C) so; what is not contiguous is copied."""
+    return Images(flat(array), *array.shape)
 
 
 class Window(NamedTuple):
@@ -70,29 +86,21 @@ def phase_of(
 
 
 def _pad_image(
-    source: Flat,
-    image: int,
-    shape: tuple[int, int, int, int],
-    top: int,
-    left: int,
-    rows: int,
-    cols: int,
-    padded: Flat,
-    at: int,
+    images: Images, image: int, top: int, left: int, rows: int, cols: int, padded: Flat
 ) -> None:
-    """Copy rows × cols pixels from (top, left) on to padded[at:], zeros outside."""
-    _, height, width, c = shape
+    """Copy rows × cols pixels from (top, left) on, zeros outside the image."""
+    height, width, c = images.height, images.width, images.channels
     first = min(max(0, -left), cols)
     last = max(min(cols, width - left), first)
     for row in range(rows):
-        to = padded[at + row * cols * c : at + (row + 1) * cols * c]
+        to = padded[row * cols * c : (row + 1) * cols * c]
         if not 0 <= top + row < height:
             to[:] = 0
             continue
         to[: first * c] = 0
         to[last * c :] = 0
         begin = ((image * height + top + row) * width + left + first) * c
-        to[first * c : last * c] = source[begin : begin + (last - first) * c]
+        to[first * c : last * c] = images.values[begin : begin + (last - first) * c]
 
 
 pad_image = jit(_pad_image)

@@ -33,8 +33,10 @@ from tinyvq_kernels._tile import (
 )
 from tinyvq_kernels._types import Array, Flat, Ints
 from tinyvq_kernels.convolution._window import (
+    Images,
     Window,
     forward_window,
+    images_of,
     pad_image,
     phase_of,
 )
@@ -126,25 +128,15 @@ def conv2d_weight_grad(
     # Six rows of a tile are entries of a run, its columns are k; of few k and many c,
     # the other way round.
     turned = k <= 6 and c % width == 0
-    groups = max(1, min(n, 8))
-    panels, height_of_run = (
+    panels, entries = (
         (run // width, 6) if turned else (-(-k // width), -(-run // 6) * 6)
     )
-    partial = np.zeros((groups, panels, taps.size, height_of_run, width), x.dtype)
+    partial = np.zeros((min(n, 8), panels, taps.size, entries, width), x.dtype)
     _weight_sums(
-        flat(x),
-        x.shape,
-        flat(gy),
-        gy.shape,
-        window,
-        taps,
-        run,
-        inside,
-        turned,
-        partial.shape[:3],
-        partial.reshape(-1),
+        *(images_of(x), images_of(gy), window, taps, run, inside, turned),
+        *(partial.shape, partial.reshape(-1)),
     )
-    total = partial.sum(axis=0) if groups > 1 else partial[0]  # in the groups' order
+    total = partial.sum(axis=0)  # in the groups' order
     if turned:  # (panels, taps, 6, width) -> (taps, run, k)
         gw = total[:, :, :k].transpose(1, 0, 3, 2).reshape(rows, cols, c, k)
     else:
@@ -199,48 +191,33 @@ def _run(
     start = np.zeros(-(-k // tile_width(out.dtype)) * tile_width(out.dtype), out.dtype)
     if bias is not None:
         start[:k] = bias
-    direct = window.inside(height, width)
-    read_w = width if direct else (window.grid_w - 1) * window.step + window.cols
+    inside = window.inside(height, width)
+    read_w = width if inside else (window.grid_w - 1) * window.step + window.cols
     taps, run = _runs(rows, cols, read_w, c)
     # Bands of output rows: at least 8 tasks a call where the size allows.
     band = min(window.grid_h, max(1, -(-n * window.grid_h // 8)))
     _gather(
-        flat(source),
-        (n, height, width, c),
-        packed,
-        start,
-        out.reshape(-1),
-        (out.shape[1], out.shape[2], k),
-        window,
-        taps,
-        run,
-        band,
-        direct,
-        narrow,
+        *(images_of(source), packed, start, images_of(out), window),
+        *(taps, run, band, inside, narrow),
     )
 
 
-def _gather_images(
-    source: Flat,
-    source_shape: tuple[int, int, int, int],
+def _gather_bands(
+    source: Images,
     packed: Flat,
     start: Flat,
-    out: Flat,
-    out_shape: tuple[int, int, int],
+    out: Images,
     window: Window,
     taps: Ints,
     run: int,
     band: int,
-    direct: bool,
+    inside: bool,
     narrow: bool,
 ) -> None:
-    n, height, width, c = source_shape
-    out_h, out_w, k = out_shape
-    tile = TILE_BYTES // out.itemsize
+    c, k = source.channels, out.channels
     bands = (window.grid_h + band - 1) // band
-    for task in prange(n * bands):
-        image = task // bands
-        first = (task % bands) * band
+    for task in prange(source.number * bands):
+        image, first = task // bands, task % bands * band
         rows = min(band, window.grid_h - first)
         pixels = rows * window.grid_w
         # Where each output pixel starts to read, and where it is written; the last
@@ -248,106 +225,124 @@ def _gather_images(
         base = np.empty(pixels + 5, np.int64)
         dest = np.empty(pixels, np.int64)
         top = first * window.step + window.top
-        if direct:
-            read = source
-            origin = ((image * height + top) * width + window.left) * c
-            read_w = width
-        else:
+        read, read_w = source.values, source.width
+        origin = ((image * source.height + top) * source.width + window.left) * c
+        if not inside:
             read_w = (window.grid_w - 1) * window.step + window.cols
             read_h = (rows - 1) * window.step + window.rows
-            read = np.empty(read_h * read_w * c, source.dtype)
-            pad_image(
-                source, image, source_shape, top, window.left, read_h, read_w, read, 0
-            )
-            origin = 0
-        i = 0
-        for u in range(rows):
-            to = (first + u) * window.spread + window.out_top
-            for v in range(window.grid_w):
-                base[i] = origin + (u * read_w + v) * window.step * c
-                column = v * window.spread + window.out_left
-                dest[i] = ((image * out_h + to) * out_w + column) * k
-                i += 1
+            read, origin = np.empty(read_h * read_w * c, read.dtype), 0
+            pad_image(source, image, top, window.left, read_h, read_w, read)
+        for i in range(pixels):
+            u, v = i // window.grid_w, i % window.grid_w
+            base[i] = origin + (u * read_w + v) * window.step * c
+            row = image * out.height + (first + u) * window.spread + window.out_top
+            column = v * window.spread + window.out_left
+            dest[i] = (row * out.width + column) * k
         base[pixels:] = base[pixels - 1]
         if narrow:
-            dot_rows(read, base, pixels, taps, run, packed, start, out, dest, k)
+            dot_rows(read, base, pixels, taps, run, packed, start, out.values, dest, k)
         else:
-            spare = np.empty(6 * tile, out.dtype)
+            spare = np.empty(6 * TILE_BYTES // read.itemsize, read.dtype)
             multiply_panels(
-                read, base, pixels, taps, run, packed, 0, start, out, dest, 0, k, spare
+                *(read, base, pixels, taps, run, packed, 0, start),
+                *(out.values, dest, 0, k, spare),
             )
 
 
-def _weight_sums_grouped(
-    x: Flat,
-    shape: tuple[int, int, int, int],
-    gy: Flat,
-    gy_shape: tuple[int, int, int, int],
+def _weight_sums_of_groups(
+    x: Images,
+    gy: Images,
     window: Window,
     taps: Ints,
     run: int,
     inside: bool,
     turned: bool,
-    parts: tuple[int, int, int],
+    parts: tuple[int, int, int, int, int],
     partial: Flat,
 ) -> None:
     """Fill partial (groups, panels, taps, entries, tile) with sums over images."""
-    n, height, width, c = shape
-    k = gy_shape[3]
-    tile = TILE_BYTES // x.itemsize
-    groups, panels, _ = parts
+    c, k = x.channels, gy.channels
+    groups, panels, _, entries, tile = parts
     pixels = window.grid_h * window.grid_w
     read_h = (window.grid_h - 1) * window.step + window.rows
-    read_w = width if inside else (window.grid_w - 1) * window.step + window.cols
-    entries = partial.size // (groups * panels * taps.size * tile)
+    read_w = x.width if inside else (window.grid_w - 1) * window.step + window.cols
     for task in prange(groups * panels):
         group, panel = task // panels, task % panels
-        # Six neighbours of a run are read where perhaps fewer are left.
-        padded = np.zeros(0 if inside else read_h * read_w * c + 6, x.dtype)
-        columns = np.zeros(0 if turned else pixels * tile, x.dtype)
-        sources = np.empty(pixels, np.int64)
-        others = np.empty(pixels, np.int64)
-        for image in range(group * n // groups, (group + 1) * n // groups):
-            read, origin = padded, 0
-            if inside:
-                read, origin = (
-                    x,
-                    ((image * height + window.top) * width + window.left) * c,
+        # Where each output pixel reads in x, and where its k stand.
+        sources, others = np.empty(pixels, np.int64), np.empty(pixels, np.int64)
+        padded = np.zeros(0 if inside else read_h * read_w * c, partial.dtype)
+        columns = np.zeros(0 if turned else pixels * tile, partial.dtype)
+        for image in range(
+            group * x.number // groups, (group + 1) * x.number // groups
+        ):
+            read = x.values if inside else padded
+            origin = ((image * x.height + window.top) * x.width + window.left) * c
+            if not inside:
+                origin = 0
+                pad_image(x, image, window.top, window.left, read_h, read_w, padded)
+            for i in range(pixels):
+                u, v = i // window.grid_w, i % window.grid_w
+                sources[i] = origin + (u * read_w + v) * window.step * c
+                others[i] = (image * pixels + i) * k if turned else i * tile
+            to = task * taps.size * entries * tile
+            if turned:
+                add_turned(
+                    *(gy.values, others, k, read, sources, panel * tile, taps),
+                    *(partial, to),
                 )
             else:
-                pad_image(
-                    x, image, shape, window.top, window.left, read_h, read_w, padded, 0
+                first = image * pixels
+                pack_panel(gy.values, first, pixels, k, panel * tile, tile, columns)
+                add_entries(read, sources, taps, run, columns, others, partial, to)
+
+
+def _add_entries(
+    read: Flat,
+    sources: Ints,
+    taps: Ints,
+    run: int,
+    columns: Flat,
+    others: Ints,
+    partial: Flat,
+    to: int,
+) -> None:
+    """Add an image's sums: rows of a tile are six entries of a run, columns are k."""
+    tile = TILE_BYTES // read.itemsize
+    for t in range(taps.size):
+        for first in range(0, sources.size, LINK):
+            last = min(first + LINK, sources.size)
+            for l in range(0, run, 6):
+                at, count = taps[t] + l, min(6, run - l)
+                sums = outer_tile(
+                    *(read, sources, first, last, at, count, columns, others, 0)
                 )
-            i = 0
-            for u in range(window.grid_h):
-                for v in range(window.grid_w):
-                    sources[i] = origin + (u * read_w + v) * window.step * c
-                    others[i] = (image * pixels + i) * k if turned else i * tile
-                    i += 1
-            if not turned:
-                pack_panel(gy, image * pixels, pixels, k, panel * tile, tile, columns)
-            for tap in range(taps.size):
-                to = (task * taps.size + tap) * entries * tile
-                for first in range(0, pixels, LINK):
-                    last = min(first + LINK, pixels)
-                    if turned:
-                        at = taps[tap] + panel * tile
-                        sums = outer_tile(
-                            gy, others, first, last, 0, k, read, sources, at
-                        )
-                        store_tile(add_tiles(load_tile(partial, to), sums), partial, to)
-                    else:
-                        for l in range(0, run, 6):
-                            at = taps[tap] + l
-                            left = min(6, run - l)
-                            sums = outer_tile(
-                                read, sources, first, last, at, left, columns, others, 0
-                            )
-                            here = to + l * tile
-                            store_tile(
-                                add_tiles(load_tile(partial, here), sums), partial, here
-                            )
+                here = to + l * tile
+                store_tile(add_tiles(load_tile(partial, here), sums), partial, here)
+        to += (run + 5) // 6 * 6 * tile
 
 
-_gather = jit(_gather_images, parallel=True)
-_weight_sums = jit(_weight_sums_grouped, parallel=True)
+def _add_turned(
+    gy: Flat,
+    others: Ints,
+    k: int,
+    read: Flat,
+    sources: Ints,
+    column: int,
+    taps: Ints,
+    partial: Flat,
+    to: int,
+) -> None:
+    """Add an image's sums: rows of a tile are the k, columns are entries of a run."""
+    for t in range(taps.size):
+        for first in range(0, sources.size, LINK):
+            last = min(first + LINK, sources.size)
+            at = taps[t] + column
+            sums = outer_tile(gy, others, first, last, 0, k, read, sources, at)
+            store_tile(add_tiles(load_tile(partial, to), sums), partial, to)
+        to += 6 * TILE_BYTES // read.itemsize
+
+
+add_entries = jit(_add_entries)
+add_turned = jit(_add_turned)
+_gather = jit(_gather_bands, parallel=True)
+_weight_sums = jit(_weight_sums_of_groups, parallel=True)

@@ -42,28 +42,27 @@ import numpy as np
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import transpose
-from tinyvq_kernels._simd import VECTOR_BYTES, add, load, splat, store
+from tinyvq_kernels._simd import VECTOR_BYTES, add, load, store
 from tinyvq_kernels._tile import TILE_BYTES, multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat, Ints
 from tinyvq_kernels.convolution._transforms import (
-    after4,
-    collect3,
-    load3,
-    load4,
-    spread2,
-    spread3,
-    store3,
-    store4,
+    transform_products,
     transform_source,
+    transform_taps,
 )
 from tinyvq_kernels.convolution._window import (
+    Images,
     Window,
     forward_window,
+    images_of,
     pad_image,
     phase_of,
 )
 
 BLOCK = 6144  # values of one V a block, about: V and M stay in the second-level cache
+# Between the positions e of V and M, in values: at a distance that is a multiple of 4
+# KiB they would all fall into the same few lines of a cache.
+PAD = VECTOR_BYTES // 4
 
 
 class Plan(NamedTuple):
@@ -72,6 +71,7 @@ class Plan(NamedTuple):
     r, points      taps a side of a phase, and r + 1
     phases         the stride of the source
     depth          channels times phases²
+    top, left      the source pixel of output (0, 0), perhaps outside the image
     down, across   tiles in a column and in a row of an image
     band, bands    rows of tiles in a unit of work, and units an image
     group          units a block
@@ -81,27 +81,25 @@ class Plan(NamedTuple):
     points: int
     phases: int
     depth: int
+    top: int
+    left: int
     down: int
     across: int
     band: int
     bands: int
     group: int
 
-    @property
-    def block(self) -> int:
-        """Count the tiles of a block, at most."""
-        return self.group * self.band * self.across
 
-
-def plan_of(window: Window, r: int, phases: int, channels: int, tiles: int) -> Plan:
-    """Cut a grid of outputs so that a block has about so many tiles."""
+def plan_of(window: Window, r: int, phases: int, channels: int, widest: int) -> Plan:
+    """Cut a grid of outputs so that V and M of a block, `widest` deep, fit a cache."""
+    tiles = max(48, BLOCK // widest)
     down, across = -(-window.grid_h // 2), -(-window.grid_w // 2)
-    bands = min(down, -(-down * across // tiles))
-    band = -(-down // bands)
+    band = -(-down // min(down, -(-down * across // tiles)))
     bands = -(-down // band)
     group = max(1, tiles // (band * across)) if bands == 1 else 1
     depth = channels * phases * phases
-    return Plan(r, r + 1, phases, depth, down, across, band, bands, group)
+    corner = window.top, window.left
+    return Plan(r, r + 1, phases, depth, *corner, down, across, band, bands, group)
 
 
 def suits(
@@ -125,8 +123,9 @@ def conv2d(
     taps, _, c, k = w.shape
     window = forward_window(x.shape[1:3], w.shape[:2], stride, padding, dilation)
     y = np.empty((x.shape[0], window.grid_h, window.grid_w, k), x.dtype)
-    order = np.arange(taps).reshape(-1, stride).T.reshape(-1)  # phase by phase
-    _run(x, flat(w), (c, k), taps, order, order, b, y, window, stride)
+    of_phase = np.arange(taps).reshape(-1, stride).T  # (phases, r)
+    plan = plan_of(window, taps // stride, stride, c, c * stride**2)
+    _run(x, flat(w), _places(of_phase, of_phase, w.shape), b, y, window, plan)
     return y
 
 
@@ -144,317 +143,193 @@ def conv2d_input_grad(
     turned = np.empty(w.size, w.dtype)
     transpose(flat(w), k, c, turned)  # (R,S,K,C)
     gx = np.empty((gy.shape[0], *size, c), gy.dtype)
-    down = [phase_of(i, taps, stride, padding, dilation) for i in range(stride)]
-    for r, _, out_top, top in down:
-        for s, _, out_left, left in down:
+    phases = [phase_of(i, taps, stride, padding, dilation) for i in range(stride)]
+    for r, _, out_top, top in phases:
+        for s, _, out_left, left in phases:
             grid_h = -(-(size[0] - out_top) // stride)
             grid_w = -(-(size[1] - out_left) // stride)
-            if grid_h <= 0 or grid_w <= 0:
-                continue
-            window = Window(
-                *(grid_h, grid_w, 1, top, left, r.size, s.size),
-                *(stride, out_top, out_left),
-            )
-            _run(gy, turned, (k, c), taps, r, s, b, gx, window, 1)
+            if grid_h > 0 and grid_w > 0:
+                window = Window(
+                    *(grid_h, grid_w, 1, top, left, r.size, s.size),
+                    *(stride, out_top, out_left),
+                )
+                places = _places(r[None], s[None], w.shape)
+                plan = plan_of(window, r.size, 1, k, k)
+                _run(gy, turned, places, b, gx, window, plan)
     return gx
+
+
+def _places(rows: Ints, cols: Ints, shape: tuple[int, ...]) -> Ints:
+    """List where the taps of each phase stand in a kernel, column by column.
+
+    rows, cols  (phases, r), the taps of each phase -> (phases, phases, r, r), flat
+    """
+    taps = rows[:, None, None, :] * shape[1] + cols[None, :, :, None]
+    return (taps * shape[2] * shape[3]).reshape(-1)
 
 
 def _run(
     source: Array,
     w: Flat,
-    channels: tuple[int, int],
-    taps: int,
-    rows: Ints,
-    cols: Ints,
+    places: Ints,
     bias: Array | None,
     out: Array,
     window: Window,
-    phases: int,
-) -> None:
-    """Convolve by the taps named, w (taps, taps, *channels)."""
-    c, k = channels
-    r = rows.size // phases
-    plan = plan_of(window, r, phases, c, max(24, BLOCK // (c * phases * phases)))
-    width = tile_width(out.dtype)
-    panels = -(-k // width)
-    u = np.zeros(plan.points**2 * panels * plan.depth * width, out.dtype)
-    _transform_kernel(w, taps, c, k, rows, cols, plan, u)
-    start = np.zeros(k, out.dtype) if bias is None else flat(bias)
-    units = source.shape[0] * plan.bands
-    workers = min(units, numba.get_num_threads())
-    _convolve(
-        flat(source),
-        source.shape,
-        u,
-        start,
-        out.reshape(-1),
-        out.shape,
-        window,
-        plan,
-        workers,
-    )
-
-
-def _transform_taps(
-    w: Flat,
-    taps: int,
-    c: int,
-    k: int,
-    rows: Ints,
-    cols: Ints,
     plan: Plan,
-    u: Flat,
+) -> None:
+    c, k = source.shape[3], out.shape[3]
+    width = tile_width(out.dtype)
+    u = np.zeros(plan.points**2 * -(-k // width) * plan.depth * width, out.dtype)
+    _transform_kernel(w, places, c, k, plan, u)
+    start = np.zeros(k, out.dtype) if bias is None else flat(bias)
+    workers = min(source.shape[0] * plan.bands, numba.get_num_threads())
+    _convolve(images_of(source), u, start, images_of(out), window, plan, workers)
+
+
+def _transform_channels(
+    w: Flat, places: Ints, c: int, k: int, plan: Plan, u: Flat
 ) -> None:
     """Fill u (e, panels, depth, tile) with G g Gᵀ of each channel of each phase."""
     lanes = VECTOR_BYTES // w.itemsize
     wide = 2 * lanes
-    panels = (k + wide - 1) // wide
-    step = panels * plan.depth * wide
-    r = plan.r
+    step = (k + wide - 1) // wide * plan.depth * wide
     for channel in prange(plan.depth):
-        half = splat(w.dtype.type(0.5))
-        phase = channel // c
-        y, x = phase // plan.phases * r, phase % plan.phases * r
-        here = (channel % c) * k
-        size = c * k
+        phase, at = channel // c, channel % c * k
         for j in range(0, k, lanes):
-            to = ((j // wide) * plan.depth + channel) * wide + j % wide
-            at = here + j
-            if r == 3:
-                r0, r1, r2 = rows[y] * taps, rows[y + 1] * taps, rows[y + 2] * taps
-                s0, s1, s2 = cols[x], cols[x + 1], cols[x + 2]
-                a = spread3(
-                    (
-                        load(w, at + (r0 + s0) * size),
-                        load(w, at + (r1 + s0) * size),
-                        load(w, at + (r2 + s0) * size),
-                    ),
-                    half,
-                )
-                b = spread3(
-                    (
-                        load(w, at + (r0 + s1) * size),
-                        load(w, at + (r1 + s1) * size),
-                        load(w, at + (r2 + s1) * size),
-                    ),
-                    half,
-                )
-                d = spread3(
-                    (
-                        load(w, at + (r0 + s2) * size),
-                        load(w, at + (r1 + s2) * size),
-                        load(w, at + (r2 + s2) * size),
-                    ),
-                    half,
-                )
-                store4(u, to, step, spread3((a[0], b[0], d[0]), half))
-                store4(u, to + 4 * step, step, spread3((a[1], b[1], d[1]), half))
-                store4(u, to + 8 * step, step, spread3((a[2], b[2], d[2]), half))
-                store4(u, to + 12 * step, step, spread3((a[3], b[3], d[3]), half))
-            else:
-                r0, r1 = rows[y] * taps, rows[y + 1] * taps
-                s0, s1 = cols[x], cols[x + 1]
-                a3 = spread2(
-                    (load(w, at + (r0 + s0) * size), load(w, at + (r1 + s0) * size))
-                )
-                b3 = spread2(
-                    (load(w, at + (r0 + s1) * size), load(w, at + (r1 + s1) * size))
-                )
-                store3(u, to, step, spread2((a3[0], b3[0])))
-                store3(u, to + 3 * step, step, spread2((a3[1], b3[1])))
-                store3(u, to + 6 * step, step, spread2((a3[2], b3[2])))
+            to = (j // wide * plan.depth + channel) * wide + j % wide
+            i = phase * plan.r * plan.r
+            transform_taps(w, at + j, places, i, plan.r, u, to, step)
+
+
+def _tiles_before(unit: int, plan: Plan) -> int:
+    """Count the tiles of all units before this one."""
+    image, band = unit // plan.bands, unit % plan.bands
+    return (image * plan.down + band * plan.band) * plan.across
 
 
 def _transform_band(
-    source: Flat,
-    shape: tuple[int, int, int, int],
-    image: int,
-    top: int,
-    left: int,
-    tile_rows: int,
-    plan: Plan,
-    read: Flat,
-    v: Flat,
-    first: int,
-    step: int,
+    source: Images, unit: int, plan: Plan, read: Flat, v: Flat, first: int, step: int
 ) -> None:
-    """Write V of a band of tiles, from tile `first` of v (e, tiles, depth) on."""
-    c = shape[3]
+    """Write V of a unit's tiles, from tile `first` of v (e, tiles, depth) on.
+
+    read  memory for the padded source of a unit
+    step  from one position e of v to the next
+    """
+    c, s, r = source.channels, plan.phases, plan.r
     lanes = VECTOR_BYTES // v.itemsize
-    s = plan.phases
-    read_w = s * (2 * plan.across + plan.r - 1)
-    pad_image(
-        source,
-        image,
-        shape,
-        top,
-        left,
-        s * (2 * tile_rows + plan.r - 1),
-        read_w,
-        read,
-        0,
-    )
-    for ty in range(tile_rows):
-        for tx in range(plan.across):
-            to = (first + ty * plan.across + tx) * plan.depth
-            for phase in range(s * s):
-                y, x = 2 * ty * s + phase // s, 2 * tx * s + phase % s
-                at = (y * read_w + x) * c
-                for j in range(0, c, lanes):
-                    transform_source(
-                        read,
-                        at + j,
-                        s * read_w * c,
-                        s * c,
-                        plan.points,
-                        v,
-                        to + phase * c + j,
-                        step,
-                    )
+    top = unit % plan.bands * plan.band
+    rows = min(plan.band, plan.down - top)
+    read_h, read_w = s * (2 * rows + r - 1), s * (2 * plan.across + r - 1)
+    from_row = plan.top + 2 * top * s
+    pad_image(source, unit // plan.bands, from_row, plan.left, read_h, read_w, read)
+    row, pixel = s * read_w * c, s * c
+    for tile in range(rows * plan.across):
+        y, x = 2 * s * (tile // plan.across), 2 * s * (tile % plan.across)
+        to = (first + tile) * plan.depth
+        for phase in range(s * s):
+            at = ((y + phase // s) * read_w + x + phase % s) * c
+            for j in range(0, c, lanes):
+                transform_source(read, at + j, row, pixel, plan.points, v, to + j, step)
+            to += c
 
 
 def _write_band(
     m: Flat,
     first: int,
     step: int,
-    tile_rows: int,
-    top: int,
+    unit: int,
     plan: Plan,
     window: Window,
     bias: Flat,
-    out: Flat,
-    image: int,
-    out_shape: tuple[int, int, int, int],
+    out: Images,
 ) -> None:
-    """Turn the products m (e, tiles, k) of a band into outputs."""
-    _, out_h, out_w, k = out_shape
+    """Turn the products of a unit's tiles, m (e, tiles, k), into outputs."""
+    k, spread = out.channels, window.spread
     lanes = VECTOR_BYTES // m.itemsize
-    for ty in range(tile_rows):
-        p = 2 * (top + ty)
-        for tx in range(plan.across):
-            q = 2 * tx
-            tile = (first + ty * plan.across + tx) * k
-            row = p * window.spread + window.out_top
-            col = q * window.spread + window.out_left
-            to = ((image * out_h + row) * out_w + col) * k
-            down, right = window.spread * out_w * k, window.spread * k
-            lower, wider = p + 1 < window.grid_h, q + 1 < window.grid_w
-            for j in range(0, k, lanes):
-                at = tile + j
-                if plan.points == 4:
-                    a = after4(load4(m, at, 4 * step))
-                    b = after4(load4(m, at + step, 4 * step))
-                    c = after4(load4(m, at + 2 * step, 4 * step))
-                    d = after4(load4(m, at + 3 * step, 4 * step))
-                    upper = after4((a[0], b[0], c[0], d[0]))
-                    under = after4((a[1], b[1], c[1], d[1]))
-                else:
-                    a3 = collect3(load3(m, at, 3 * step))
-                    b3 = collect3(load3(m, at + step, 3 * step))
-                    c3 = collect3(load3(m, at + 2 * step, 3 * step))
-                    upper = collect3((a3[0], b3[0], c3[0]))
-                    under = collect3((a3[1], b3[1], c3[1]))
-                more = load(bias, j)
-                store(out, to + j, add(upper[0], more))
-                if wider:
-                    store(out, to + right + j, add(upper[1], more))
-                if lower:
-                    store(out, to + down + j, add(under[0], more))
-                    if wider:
-                        store(out, to + down + right + j, add(under[1], more))
+    top = unit % plan.bands * plan.band
+    down, right = spread * out.width * k, spread * k
+    for tile in range(min(plan.band, plan.down - top) * plan.across):
+        p, q = 2 * (top + tile // plan.across), 2 * (tile % plan.across)
+        row = unit // plan.bands * out.height + p * spread + window.out_top
+        to = (row * out.width + q * spread + window.out_left) * k
+        has_lower, has_right = p + 1 < window.grid_h, q + 1 < window.grid_w
+        for j in range(0, k, lanes):
+            at = (first + tile) * k + j
+            upper, lower = transform_products(m, at, step, plan.points)
+            more = load(bias, j)
+            store(out.values, to + j, add(upper[0], more))
+            if has_right:
+                store(out.values, to + right + j, add(upper[1], more))
+            if has_lower:
+                store(out.values, to + down + j, add(lower[0], more))
+                if has_right:
+                    store(out.values, to + down + right + j, add(lower[1], more))
 
 
-def _convolve_blocks(
-    source: Flat,
-    shape: tuple[int, int, int, int],
+def _multiply_block(
+    v: Flat, u: Flat, m: Flat, size: int, count: int, depth: int, k: int, squares: int
+) -> None:
+    """m[e] = v[e] · u[e] for the first `count` of `size` tiles."""
+    v_step, m_step = size * depth + PAD, size * k + PAD
+    wide = TILE_BYTES // m.itemsize
+    panels = (k + wide - 1) // wide
+    rows, dest = np.empty(count + 5, np.int64), np.empty(count, np.int64)
+    for i in range(count + 5):
+        rows[i] = min(i, count - 1) * depth
+    for i in range(count):
+        dest[i] = i * k
+    start, spare = np.zeros(panels * wide, m.dtype), np.empty(6 * wide, m.dtype)
+    tap = np.zeros(1, np.int64)
+    for e in range(squares):
+        tap[0] = e * v_step
+        panel, to = e * panels * depth * wide, e * m_step
+        multiply_panels(
+            *(v, rows, count, tap, depth, u, panel, start, m, dest, to, k, spare)
+        )
+
+
+def _convolve_units(
+    source: Images,
     u: Flat,
     bias: Flat,
-    out: Flat,
-    out_shape: tuple[int, int, int, int],
+    out: Images,
     window: Window,
     plan: Plan,
     workers: int,
 ) -> None:
-    c, k = shape[3], out_shape[3]
-    wide = TILE_BYTES // out.itemsize
-    panel = (k + wide - 1) // wide * plan.depth * wide
+    k = out.channels
     size = plan.group * plan.band * plan.across
     squares = plan.points * plan.points
-    units = shape[0] * plan.bands
-    s = plan.phases
+    units = source.number * plan.bands
+    v_step, m_step = size * plan.depth + PAD, size * k + PAD
     for worker in prange(workers):
-        read = np.empty(
-            s * s * (2 * plan.band + plan.r - 1) * (2 * plan.across + plan.r - 1) * c,
-            out.dtype,
-        )
-        v = np.empty(squares * size * plan.depth, out.dtype)
-        m = np.empty(squares * size * k, out.dtype)
-        rows = np.empty(size + 5, np.int64)
-        dest = np.empty(size + 5, np.int64)
-        for i in range(size + 5):
-            rows[i] = min(i, size - 1) * plan.depth
-            dest[i] = i * k
-        taps = np.zeros(1, np.int64)
-        start = np.zeros(panel // plan.depth, out.dtype)
-        spare = np.empty(6 * wide, out.dtype)
+        read = np.empty(padded_size(plan, source.channels), u.dtype)
+        v = np.empty(squares * v_step, u.dtype)
+        m = np.empty(squares * m_step, u.dtype)
         last = units * (worker + 1) // workers
         for begin in range(units * worker // workers, last, plan.group):
-            count = 0
-            for unit in range(begin, min(begin + plan.group, last)):
-                top = unit % plan.bands * plan.band
-                tile_rows = min(plan.band, plan.down - top)
-                transform_band(
-                    source,
-                    shape,
-                    unit // plan.bands,
-                    window.top + 2 * top * s,
-                    window.left,
-                    tile_rows,
-                    plan,
-                    read,
-                    v,
-                    count,
-                    size * plan.depth,
-                )
-                count += tile_rows * plan.across
-            for e in range(squares):
-                taps[0] = e * size * plan.depth
-                multiply_panels(
-                    v,
-                    rows,
-                    count,
-                    taps,
-                    plan.depth,
-                    u,
-                    e * panel,
-                    start,
-                    m,
-                    dest,
-                    e * size * k,
-                    k,
-                    spare,
-                )
-            count = 0
-            for unit in range(begin, min(begin + plan.group, last)):
-                top = unit % plan.bands * plan.band
-                tile_rows = min(plan.band, plan.down - top)
-                write_band(
-                    m,
-                    count,
-                    size * k,
-                    tile_rows,
-                    top,
-                    plan,
-                    window,
-                    bias,
-                    out,
-                    unit // plan.bands,
-                    out_shape,
-                )
-                count += tile_rows * plan.across
+            end = min(begin + plan.group, last)
+            before = tiles_before(begin, plan)
+            for unit in range(begin, end):
+                tile = tiles_before(unit, plan) - before
+                transform_band(source, unit, plan, read, v, tile, v_step)
+            count = tiles_before(end, plan) - before
+            multiply_block(v, u, m, size, count, plan.depth, k, squares)
+            for unit in range(begin, end):
+                tile = tiles_before(unit, plan) - before
+                write_band(m, tile, m_step, unit, plan, window, bias, out)
 
 
+def _padded_size(plan: Plan, channels: int) -> int:
+    """Count the values of a unit's padded source."""
+    high, wide = 2 * plan.band + plan.r - 1, 2 * plan.across + plan.r - 1
+    return plan.phases * plan.phases * high * wide * channels
+
+
+padded_size = jit(_padded_size)
+tiles_before = jit(_tiles_before)
 transform_band = jit(_transform_band)
 write_band = jit(_write_band)
-_transform_kernel = jit(_transform_taps, parallel=True)
-_convolve = jit(_convolve_blocks, parallel=True)
+multiply_block = jit(_multiply_block)
+_transform_kernel = jit(_transform_channels, parallel=True)
+_convolve = jit(_convolve_units, parallel=True)

@@ -1,41 +1,76 @@
-"""Adam on CPU cores: one pass over memory, no temporaries."""
+"""Adam on CPU cores: one pass over memory, no temporaries, all parameters in one call.
 
+A network has dozens of parameters, most of them small: a call for each costs more than
+their arithmetic. So a task is a block of one of the parameters, and the tasks of all
+are one parallel loop. Their arrays come as addresses, for a compiled function takes no
+list of arrays of any length.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numba
 import numpy as np
 
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._types import Array, Flat
+from tinyvq_kernels._simd import pointer
+from tinyvq_kernels._types import Array, Flat, Ints
 
 BLOCK = 16384  # values a task
 
 
 def adam(
-    p: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    rate: float,
-    root: float,
+    parameters: Sequence[Array],
+    gradients: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    rates: Sequence[float],
+    roots: Sequence[float],
     beta1: float,
     beta2: float,
     eps: float,
     shrink: float,
 ) -> None:
-    """Update p, m, v in place; arguments as in the reference."""
+    """Update in place; arguments as in the reference."""
+    gradients = [flat(g) for g in gradients]  # held until the call is over
+    arrays = [*parameters, *gradients, *m, *v]
+    addresses = np.array([a.__array_interface__["data"][0] for a in arrays])
+    sizes = np.array([p.size for p in parameters])
+    blocks = -(-sizes // BLOCK)
+    owner = np.repeat(np.arange(len(sizes)), blocks)
+    first = (
+        np.arange(owner.size) - np.repeat(blocks.cumsum() - blocks, blocks)
+    ) * BLOCK
+    dtype = parameters[0].dtype
     # 1 - β in double: in float32, 1 - 0.999 is off by 1 part in 80,000.
-    factors = np.array(
-        [rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - shrink], p.dtype
-    )
-    _update(p.reshape(-1), flat(g), m.reshape(-1), v.reshape(-1), factors)
+    factors = np.array([beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - shrink], dtype)
+    of_each = np.array([rates, roots], dtype)
+    _update(addresses.reshape(4, -1), sizes, owner, first, of_each, factors)
 
 
-def _adam_blocks(p: Flat, g: Flat, m: Flat, v: Flat, factors: Flat) -> None:
-    rate, root, keep1, take1, keep2, take2, eps, shrunk = factors
-    for task in prange((p.size + BLOCK - 1) // BLOCK):
-        for i in range(task * BLOCK, min((task + 1) * BLOCK, p.size)):
-            m[i] = keep1 * m[i] + take1 * g[i]
-            v[i] = keep2 * v[i] + take2 * g[i] * g[i]
-            p[i] = shrunk * p[i] - rate * m[i] / (root * np.sqrt(v[i]) + eps)
+def _adam_blocks(
+    addresses: Ints,
+    sizes: Ints,
+    owner: Ints,
+    first: Ints,
+    of_each: Array,
+    factors: Flat,
+) -> None:
+    keep1, take1, keep2, take2, eps, shrunk = factors
+    for task in prange(owner.size):
+        i, begin = owner[task], first[task]
+        count = min(BLOCK, sizes[i] - begin)
+        p = carray(pointer(addresses[0, i], factors, begin), count)
+        g = carray(pointer(addresses[1, i], factors, begin), count)
+        m = carray(pointer(addresses[2, i], factors, begin), count)
+        v = carray(pointer(addresses[3, i], factors, begin), count)
+        rate, root = of_each[0, i], of_each[1, i]
+        for j in range(count):
+            m[j] = keep1 * m[j] + take1 * g[j]
+            v[j] = keep2 * v[j] + take2 * g[j] * g[j]
+            p[j] = shrunk * p[j] - rate * m[j] / (root * np.sqrt(v[j]) + eps)
 
 
+carray: Any = numba.carray  # type: ignore[attr-defined]
 _update = jit(_adam_blocks, parallel=True)

@@ -1,23 +1,28 @@
 """Adam in plain NumPy: the specification."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tinyvq_kernels._types import Array
 
 
 def adam(
-    p: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    rate: float,
-    root: float,
+    parameters: Sequence[Array],
+    gradients: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    rates: Sequence[float],
+    roots: Sequence[float],
     beta1: float,
     beta2: float,
     eps: float,
     shrink: float,
 ) -> None:
     """Update p, m, v; rate = lr / (1 - β₁ᵗ), root = 1 / √(1 - β₂ᵗ), shrink = lr·λ."""
-    m[...] = beta1 * m + (1 - beta1) * g
-    v[...] = beta2 * v + (1 - beta2) * g * g
-    p[...] = (1 - shrink) * p - rate * m / (root * np.sqrt(v) + eps)
+    for p, g, m_of, v_of, rate, root in zip(
+        parameters, gradients, m, v, rates, roots, strict=True
+    ):
+        m_of[...] = beta1 * m_of + (1 - beta1) * g
+        v_of[...] = beta2 * v_of + (1 - beta2) * g * g
+        p[...] = (1 - shrink) * p - rate * m_of / (root * np.sqrt(v_of) + eps)

@@ -34,7 +34,7 @@ sum could overflow: D · max|e| · (max|e| + max|z_n|) above half the largest fl
 from tinyvq_kernels._door import check_floats, check_rank
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.search import cpu, reference
+from tinyvq_kernels.search import lanes, reference, tiled
 
 declare(
     Kernel(
@@ -55,8 +55,15 @@ declare(
         "nearest_code",
         "cpu",
         "tiled",
-        lambda: cpu.nearest_code,
+        lambda: tiled.nearest_code,
         "register tiles, the running best kept beside them",
+    ),
+    Kernel(
+        "nearest_code",
+        "cpu",
+        "lanes",
+        lambda: lanes.nearest_code,
+        "a vector a lane, so that a lane's best is its answer; codes are broadcast",
         default=True,
     ),
 )

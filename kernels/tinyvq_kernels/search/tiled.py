@@ -40,7 +40,7 @@ def nearest_code(z: Array, codes: Array) -> Array:
     pack_columns(flat(codes.T), depth, m, width, packed)
     # Columns beyond the last code score -inf and are never the best.
     start = np.full(-(-m // width) * width, -np.inf, z.dtype)
-    _starts(flat(codes), m, depth, start)
+    code_starts(flat(codes), m, depth, start)
     _search(flat(z), n, depth, packed, start, found)
     return found
 
@@ -101,5 +101,5 @@ def _keep_best(fresh: Flat, panel: int, scores: Flat, panels: Ints, at: int) -> 
 
 
 keep_best = jit(_keep_best, inline=True)
-_starts = jit(_code_starts)
+code_starts = jit(_code_starts)
 _search = jit(_search_blocks, parallel=True)
