@@ -10,7 +10,15 @@ from typing import Any
 from benchmarks.harness import OURS, Case, measure, summarise
 from benchmarks.record import RESULTS, environment, write_json
 
-AREAS = ("nearest_code", "vqvae_step")
+AREAS = (
+    "nearest_code",
+    "convolutions",
+    "vqvae_step",
+    "vqgan_step",
+    "sampling",
+    "memory",
+    "scaling",
+)
 RESULT = RESULTS / "cpu.json"
 
 
@@ -30,22 +38,38 @@ def cases(wanted: list[str]) -> list[Case]:
 
 
 def run(case: Case, *, rounds: int, toy: bool) -> dict[str, Any]:
-    """Check and time one case; print a line a contender to standard error."""
+    """Check and measure one case; print a line a contender to standard error."""
     work = case.build(toy)
     record = {"what": case.what, **summarise(work, measure(work, rounds))}
     print(f"{case.name}: {case.what}", file=sys.stderr)
+    unit = {"ms": "ms", "mb": "MB"}[work.unit]
     for name, entry in record["contenders"].items():
-        rate = entry.get("gflops_a_second")
-        shown = f"  {rate:7.1f} GFLOP/s" if rate else ""
-        print(f"  {name:<28}{entry['median_ms']:>10.2f} ms{shown}", file=sys.stderr)
+        shown = f"  {name:<32}{entry[f'median_{work.unit}']:>10.2f} {unit}"
+        for rate, rate_unit in (("gflops", "GFLOP/s"), ("tokens", "tokens/s")):
+            if f"{rate}_a_second" in entry:
+                shown += f"  {entry[f'{rate}_a_second']:9.1f} {rate_unit}"
+        print(shown, file=sys.stderr)
+    for name, why in record.get("left_out", {}).items():
+        print(f"  {name} is left out: {why}", file=sys.stderr)
     if "ratio" in record:
         low, high = record["ratio_quartiles"]
+        best = record.get("fastest_peer") or record["leanest_peer"]
+        takes = "as long" if work.unit == "ms" else "as much"
         print(
-            f"  {record['fastest_peer']} takes {record['ratio']:.2f} times as long as "
-            f"{OURS} ({low:.2f}-{high:.2f})",
+            f"  {best} takes {record['ratio']:.2f} times {takes} as {OURS} "
+            f"({low:.2f}-{high:.2f})",
             file=sys.stderr,
         )
     return record
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """Write a result; cases that were measured before in the same place stay."""
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before["environment"] == result["environment"]:
+            result = {**result, "cases": before["cases"] | result["cases"]}
+    write_json(path, result)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,15 +81,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one object to stdout")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--toy", action="store_true", help="tiny sizes, for a test")
-    parser.add_argument("--save", nargs="?", type=Path, const=RESULT, default=None)
+    parser.add_argument(
+        "--save",
+        nargs="?",
+        type=Path,
+        const=RESULT,
+        default=None,
+        help="into a file, after each case; by default benchmarks/results/cpu.json",
+    )
     asked = parser.parse_args(argv)
-    records = {
-        case.name: run(case, rounds=asked.rounds, toy=asked.toy)
-        for case in cases(asked.cases)
-    }
-    result = {"environment": environment(), "cases": records}
-    if asked.save:
-        write_json(asked.save, result)
+    if asked.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {asked.rounds}")
+    if asked.toy and asked.save:
+        parser.error("--toy measures nothing that is worth saving")
+    result: dict[str, Any] = {"environment": environment(), "cases": {}}
+    for case in cases(asked.cases):
+        result["cases"][case.name] = run(case, rounds=asked.rounds, toy=asked.toy)
+        if asked.save:
+            save(asked.save, result)
     if asked.json:
         print(json.dumps(result))
     return 0

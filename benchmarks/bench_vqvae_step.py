@@ -1,80 +1,137 @@
-"""A whole training step of the VQ-VAE `conv` against PyTorch, on the same network."""
+"""A whole training step of the VQ-VAE `conv` against PyTorch, on the same network.
 
-from collections.abc import Callable
+PyTorch is imported where it is needed: `ours` serves `bench_memory` too, in a process
+that has none.
+"""
+
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
 
-from benchmarks.harness import Case, Work
-from benchmarks.peers.torch_vqvae import TorchVQVAE, twin
+from benchmarks.harness import (
+    Case,
+    Work,
+    assert_close,
+    not_at_toy_size,
+    or_left_out,
+)
 from tinyvq.models import VQVAE
 from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor
 
-BATCH = 32
-SETTINGS = {"kmeans_start": False, "restart_below": 0.0}
+BATCH, LR = 32, 3e-4
+PLAIN = {"kmeans_start": False, "restart_below": 0.0}
+TOY = {"hidden": 8, "residual_hidden": 4}
+SAME = 1e-5  # how far the losses of two first steps may differ: sums in other orders
 
 
-def build(size: int, channels: int, toy: bool) -> Work:
-    """Make steps with an EMA codebook on random images."""
-    small = {"hidden": 8, "residual_hidden": 4} if toy else {}
-    model = VQVAE.preset("conv", channels=channels, **small, **SETTINGS)
+def images(size: int, channels: int, batch: int) -> np.ndarray:
+    """Draw noise (N,H,W,C) in [-0.5, 0.5)."""
     rng = np.random.default_rng(0)
-    batch = 2 if toy else BATCH
-    x = rng.uniform(-0.5, 0.5, (batch, size, size, channels)).astype(np.float32)
-    contenders = {"tinyvq": _ours(model, x)}
-    peers = {}
-    for name, layout in (
-        ("PyTorch eager", torch.contiguous_format),
-        ("PyTorch channels_last", torch.channels_last),
-    ):
-        peers[name] = twin(model, channels=channels, **small).to(memory_format=layout)
-        contenders[name] = _theirs(peers[name], x, layout)
-
-    def check() -> None:
-        fresh = VQVAE.preset("conv", channels=channels, **small, **SETTINGS)
-        copy = twin(fresh, channels=channels, **small)
-        ours = fresh(Tensor(x)).loss.item()
-        theirs = copy(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).loss.item()
-        assert abs(ours - theirs) <= 1e-5 * abs(theirs), (ours, theirs)
-
-    return Work(contenders, check)
+    return rng.uniform(-0.5, 0.5, (batch, size, size, channels)).astype(np.float32)
 
 
-def _ours(model: VQVAE, x: np.ndarray) -> Callable[[], None]:
-    optimizer = Adam(model.parameters(), 3e-4)
+def ours(model: VQVAE, x: np.ndarray) -> Callable[[], float]:
+    """Make tinyvq's step: forward, backward, Adam, codebook; it returns the loss."""
+    optimizer = Adam(model.parameters(), LR)
 
-    def step() -> None:
+    def step() -> float:
         optimizer.zero_grad()
         output = model(Tensor.wrap(x))
         output.loss.backward()
         optimizer.step()
         model.quantizer.update(output.stats)
+        return output.loss.item()
 
     return step
 
 
-def _theirs(
-    model: TorchVQVAE, x: np.ndarray, layout: torch.memory_format
-) -> Callable[[], None]:
-    optimizer = torch.optim.Adam(model.parameters(), 3e-4)
-    images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
+def build(
+    size: int, channels: int, toy: bool, *, batch: int = BATCH, compiled: bool = True
+) -> Work:
+    """Make steps with an EMA codebook on random images."""
+    from benchmarks.peers import LAYOUTS
+    from benchmarks.peers.torch_vqvae import training_step, twin
 
-    def step() -> None:
-        optimizer.zero_grad()
-        model(images).loss.backward()
-        optimizer.step()
-        model.quantizer.update(optimizer)
+    small = TOY if toy else {}
+    model = VQVAE.preset("conv", channels=channels, **small, **PLAIN)
+    x = images(size, channels, 2 if toy else batch)
 
-    return step
+    def copy() -> Any:
+        return twin(model, channels=channels, **small)
+
+    contenders = {"tinyvq": ours(model, x)}
+    for name, layout in LAYOUTS.items():
+        contenders[name] = training_step(copy(), x, layout, LR)
+    if compiled:
+        contenders["PyTorch compiled"] = (
+            not_at_toy_size if toy else compiled_step(copy(), x)
+        )
+    return Work(contenders, check)
+
+
+def build_restarts(size: int, toy: bool) -> Work:
+    """Make steps of both libraries' own codebooks, k-means start and restarts on.
+
+    The start is done here, by tinyvq, and its codebook is given to the peers: from then
+    on each restarts what it holds to be dead. So the first losses must agree.
+    """
+    from benchmarks.peers import LAYOUTS
+    from benchmarks.peers.torch_vqvae import TorchVQVAE, copy_weights, training_step
+    from benchmarks.peers.vqp import VQPQuantizer
+
+    small = TOY if toy else {}
+    codes = {"num_codes": 24, "code_dim": 8} if toy else {}
+    model = VQVAE.preset("conv", channels=1, kmeans_start=True, **small, **codes)
+    x = images(size, 1, 2 if toy else BATCH)
+    model.quantizer.update(model(Tensor.wrap(x)).stats)
+    contenders = {"tinyvq": ours(model, x)}
+    for name, layout in LAYOUTS.items():
+        quantizer = VQPQuantizer.started(model.quantizer)
+        peer = TorchVQVAE(
+            quantizer, channels=1, code_dim=model.quantizer.code_dim, **small
+        )
+        copy_weights(model, peer)
+        name = name.replace("PyTorch", "vector-quantize-pytorch")
+        contenders[name] = training_step(peer, x, layout, LR)
+    return Work(contenders, check)
+
+
+def check(losses: Mapping[str, float]) -> None:
+    """Hold the losses of all first steps against ours."""
+    assert_close(losses, SAME)
+
+
+def compiled_step(
+    model: Any, x: np.ndarray, backend: str = "inductor"
+) -> Callable[[], float]:
+    """Make PyTorch's step with forward and loss, and their backward, compiled.
+
+    backend  as torch.compile takes it; "eager" only traces, for a test
+    """
+    import torch
+
+    from benchmarks.peers.torch_vqvae import training_step
+
+    torch.compiler.reset()  # what is compiled for one case is no use to the next
+    run = torch.compile(model, fullgraph=True, backend=backend)
+    return or_left_out(training_step(model, x, torch.channels_last, LR, run))
 
 
 CASES = [
+    *(
+        Case(
+            f"vqvae_step/{size}x{size}x{channels}",
+            f"VQ-VAE training step, batch {BATCH}, {size}×{size}×{channels}",
+            partial(build, size, channels),
+        )
+        for size, channels in ((32, 3), (28, 1))
+    ),
     Case(
-        f"vqvae_step/{size}x{size}x{channels}",
-        f"VQ-VAE training step, batch {BATCH}, {size}×{size}×{channels}",
-        partial(build, size, channels),
-    )
-    for size, channels in ((32, 3), (28, 1))
+        "vqvae_step/28x28x1-restarts",
+        f"the step with restarts, after a k-means start, batch {BATCH}, 28×28×1",
+        partial(build_restarts, 28),
+    ),
 ]

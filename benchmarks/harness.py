@@ -1,35 +1,48 @@
-"""Time tinyvq and its peers fairly: checked first, then by turns in one process.
+"""Measure tinyvq and its peers fairly: checked first, then by turns in one process.
 
 A `Case` makes `Work`: the same job as a function of each contender, and a check that
-all of them do that job. `measure` runs them by turns, with an idle gap before each, for
-the thread pools of OpenBLAS and OpenMP spin a while after their call and would be
-charged to the next one. What counts is the ratio of medians; the machine is shared and
-an absolute time means little.
+all of them do that job, by what their first calls have returned. `measure` runs them by
+turns, with an idle gap before each, for the thread pools of OpenBLAS and OpenMP spin a
+while after their call and would be charged to the next one. What counts is the ratio of
+medians; the machine is shared and an absolute time means little.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 IDLE = 0.02  # seconds before each call; OpenMP's pools spin for a few milliseconds
 OURS = "tinyvq"
 
+Run = Callable[[], Any]
+
+
+class LeftOutError(Exception):
+    """A contender cannot be had on this machine; the message says why."""
+
 
 @dataclass(frozen=True)
 class Work:
     """One job, by several contenders.
 
-    contenders  what each does, once; "tinyvq" is ours
-    check       raises unless all of them give the same
+    contenders  what each does, once; "tinyvq" is ours. The first call of one that
+                cannot be had here raises LeftOutError
+    check       takes what the first calls returned, by contender; raises AssertionError
+                unless all of them did the job
+    unit        "ms": calls are timed. "mb": a call returns what it measured itself, as
+                an attribute `megabytes`
     flops       of one run, for the rate; 0 where a rate means nothing
+    tokens      drawn by one run, likewise
     """
 
-    contenders: Mapping[str, Callable[[], Any]]
-    check: Callable[[], None]
+    contenders: Mapping[str, Run]
+    check: Callable[[Mapping[str, Any]], None]
+    unit: Literal["ms", "mb"] = "ms"
     flops: float = 0.0
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,59 +58,132 @@ class Case:
 
 
 @dataclass
-class Timing:
-    """Seconds of one contender's calls; the first one, which may compile, apart."""
+class Readings:
+    """Milliseconds, or megabytes, of one contender's calls.
+
+    first   of the first call, which may compile
+    values  of all calls that count
+    """
 
     first: float
-    seconds: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        """The median of all but the first."""
-        return float(np.median(self.seconds))
+        """The median of all that count."""
+        return float(np.median(self.values))
 
 
-def measure(work: Work, rounds: int) -> dict[str, Timing]:
-    """Check the work, then time all contenders by turns, `rounds` times."""
-    timings = {name: Timing(_time(run)) for name, run in work.contenders.items()}
-    work.check()
-    for run in work.contenders.values():
-        run()  # pools are up, caches are warm
-    names = list(work.contenders)
+@dataclass(frozen=True)
+class Measured:
+    """What `measure` found: readings by contender, and who was left out, and why."""
+
+    readings: Mapping[str, Readings]
+    left_out: Mapping[str, str]
+
+
+def measure(work: Work, rounds: int) -> Measured:
+    """Check the work, then measure all contenders by turns, `rounds` times.
+
+    Memory is measured in a fresh process each time: there the first call counts.
+    """
+    readings, left_out, results = {}, {}, {}
+    for name, run in work.contenders.items():
+        try:
+            value, results[name] = _read(work, run)
+        except LeftOutError as why:
+            left_out[name] = str(why)
+            continue
+        readings[name] = Readings(value)
+    work.check(results)
+    names = list(readings)
+    if work.unit == "mb":
+        for reading in readings.values():
+            reading.values.append(reading.first)
+        rounds -= 1
+    else:
+        for name in names:
+            work.contenders[name]()  # pools are up, caches are warm
     for k in range(rounds):
         shift = k % len(names)
         for name in names[shift:] + names[:shift]:  # each comes first in its turn
             time.sleep(IDLE)
-            timings[name].seconds.append(_time(work.contenders[name]))
-    return timings
+            readings[name].values.append(_read(work, work.contenders[name])[0])
+    return Measured(readings, left_out)
 
 
-def summarise(work: Work, timings: Mapping[str, Timing]) -> dict[str, Any]:
-    """Make the record of a case: medians, spread, and the ratio to the fastest peer."""
+def summarise(work: Work, measured: Measured) -> dict[str, Any]:
+    """Make the record of a case: medians, spread, and the ratio to the fastest peer.
+
+    A peer's median over ours: above 1 where ours takes less.
+    """
+    readings, unit = measured.readings, work.unit
     record: dict[str, Any] = {"contenders": {}}
-    for name, timing in timings.items():
-        low, high = np.percentile(timing.seconds, [25, 75])
+    for name, reading in readings.items():
+        low, high = np.percentile(reading.values, [25, 75])
         entry = {
-            "median_ms": round(1e3 * timing.median, 4),
-            "quartiles_ms": [round(1e3 * low, 4), round(1e3 * high, 4)],
-            "first_ms": round(1e3 * timing.first, 2),
+            f"median_{unit}": round(reading.median, 4),
+            f"quartiles_{unit}": [round(low, 4), round(high, 4)],
         }
+        if unit == "ms":
+            entry["first_ms"] = round(reading.first, 2)
         if work.flops:
-            entry["gflops_a_second"] = round(work.flops / timing.median / 1e9, 1)
+            entry["gflops_a_second"] = round(work.flops / reading.median / 1e6, 1)
+        if work.tokens:
+            entry["tokens_a_second"] = round(1e3 * work.tokens / reading.median, 1)
         record["contenders"][name] = entry
-    peers = {name: t for name, t in timings.items() if name != OURS}
-    if peers and OURS in timings:
-        fastest = min(peers, key=lambda name: peers[name].median)
-        pairs = np.array(peers[fastest].seconds) / np.array(timings[OURS].seconds)
-        record["fastest_peer"] = fastest
-        record["ratio"] = round(peers[fastest].median / timings[OURS].median, 3)
+    peers = {name: r for name, r in readings.items() if name != OURS}
+    if peers and OURS in readings:
+        best = min(peers, key=lambda name: peers[name].median)
+        pairs = np.array(peers[best].values) / np.array(readings[OURS].values)
+        record["fastest_peer" if unit == "ms" else "leanest_peer"] = best
+        record["ratio"] = round(peers[best].median / readings[OURS].median, 3)
         record["ratio_quartiles"] = [
             round(float(q), 3) for q in np.percentile(pairs, [25, 75])
         ]
+    if measured.left_out:
+        record["left_out"] = dict(measured.left_out)
     return record
 
 
-def _time(run: Callable[[], Any]) -> float:
+def or_left_out(run: Run) -> Run:
+    """Leave a contender out where it fails, say one that has to compile first."""
+
+    def attempt() -> Any:
+        try:
+            return run()
+        except Exception as problem:
+            lines = f"{type(problem).__name__}: {problem}".splitlines()
+            raise LeftOutError(lines[0]) from problem
+
+    return attempt
+
+
+def not_at_toy_size() -> Any:
+    """Stand for a contender that takes long to prepare, where only tests look."""
+    raise LeftOutError("not at a toy size")
+
+
+def assert_close(results: Mapping[str, Any], tolerance: float) -> None:
+    """Raise AssertionError unless all numbers are ours, but for rounding.
+
+    results    by contender, arrays of one shape, numbers or tuples of them
+    tolerance  of the largest value of ours
+    """
+    ours = np.asarray(results[OURS], np.float64)
+    assert np.isfinite(ours).all(), f"{OURS} makes NaN or infinity"
+    most = tolerance * np.abs(ours).max()
+    for name, result in results.items():
+        theirs = np.asarray(result, np.float64)
+        assert theirs.shape == ours.shape, f"{name}: {theirs.shape}, not {ours.shape}"
+        error = np.abs(theirs - ours).max()
+        assert error <= most, f"{name} is off by {error:.2g}; {most:.2g} is allowed"
+
+
+def _read(work: Work, run: Run) -> tuple[float, Any]:
+    """Run once; return milliseconds or megabytes, and what the run returned."""
     began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    result = run()
+    if work.unit == "mb":
+        return float(result.megabytes), result
+    return 1e3 * (time.perf_counter() - began), result

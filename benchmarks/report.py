@@ -8,11 +8,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.__main__ import AREAS
+from benchmarks.harness import OURS
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parent / "README.md"
@@ -89,7 +92,75 @@ def curves_plot() -> bytes:
     return buffer.getvalue()
 
 
-SECTIONS = {"curves": curves_table, "priors": priors_table}
+Record = dict[str, Any]
+NOT_YET = "Not measured yet.\n"
+MEANS = ("nearest_code", "convolutions")  # areas whose ratios have a mean
+UNITS = {"median_ms": "ms", "median_mb": "MB"}
+
+
+def measured() -> Record:
+    """Read what `tinyvq bench --save` wrote; nothing where there is no such file."""
+    path = RESULTS / "cpu.json"
+    return json.loads(path.read_text()) if path.exists() else {"cases": {}}
+
+
+def machine() -> str:
+    """Say where all the areas were measured."""
+    found = measured()
+    return source(found["environment"]).lstrip() if found["cases"] else NOT_YET
+
+
+def area_table(area: str) -> str:
+    """Medians of all contenders, case by case, and the best peer's over ours."""
+    cases = measured()["cases"]
+    records = [r for name, r in cases.items() if name.startswith(f"{area}/")]
+    if not records:
+        return NOT_YET
+    names = list(dict.fromkeys(name for r in records for name in r["contenders"]))
+    names.sort(key=lambda name: name != OURS)
+    rows = [
+        [r["what"], *(median(r["contenders"].get(name)) for name in names), ratio(r)]
+        for r in records
+    ]
+    text = table(["median of", *names, "best peer / tinyvq"], rows)
+    left_out = dict.fromkeys(
+        f"{name} is left out: {why}."
+        for r in records
+        for name, why in r.get("left_out", {}).items()
+    )
+    if area in MEANS:
+        ratios = [r["ratio"] for r in records]
+        mean = float(np.exp(np.log(ratios).mean()))
+        text += f"\nGeometric mean of the ratios: {mean:.2f} ({len(ratios)} cases).\n"
+    return text + "".join(f"\n{line}\n" for line in left_out)
+
+
+def median(entry: Record | None) -> str:
+    """Write a contender's median, with the rate where codes are drawn."""
+    if entry is None:
+        return "–"
+    (key,) = UNITS.keys() & entry.keys()
+    value = entry[key]
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    text = f"{value:,.{digits}f} {UNITS[key]}"
+    if "tokens_a_second" in entry:
+        text += f", {entry['tokens_a_second']:,.0f} codes/s"
+    return text
+
+
+def ratio(record: Record) -> str:
+    """Write a ratio, its quartiles, and whose it is."""
+    low, high = record["ratio_quartiles"]
+    best = record.get("fastest_peer") or record["leanest_peer"]
+    return f"{record['ratio']:.2f} ({low:.2f}-{high:.2f}), {best}"
+
+
+SECTIONS = {
+    "curves": curves_table,
+    "priors": priors_table,
+    "machine": machine,
+    **{area: partial(area_table, area) for area in AREAS},
+}
 PLOTS = {"curves.png": curves_plot}
 
 

@@ -2,9 +2,11 @@
 
 What tinyvq is held against. The causal attention hides keys by a mask, and the PixelCNN
 is the paper's own form of it, with masked kernels where tinyvq shifts what comes in.
+`CachedTransformer` is what sampling is timed beside.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -97,6 +99,99 @@ def _linear(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
 def _norm(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
     width = x.shape[-1:]
     return F.layer_norm(x, width, w[f"{name}.weight"], w[f"{name}.bias"])
+
+
+class CachedTransformer:
+    """The transformer code by code, the way PyTorch does it fast.
+
+    prior  whose weights are taken: query, key and value as one layer
+    count  N, grids at once; keys and values (N,A,T,E) of each block are in memory from
+           the start
+    whole  attend to the whole cache through a mask, every shape the same at all
+           positions, as a compiled step has to; or to the part that is filled
+    """
+
+    def __init__(
+        self, prior: TransformerPrior, count: int, *, whole: bool = False
+    ) -> None:
+        w = {name: value.detach() for name, value in weights_of(prior).items()}
+        p, q = prior.grid
+        self.count, self.heads, self.positions = count, prior.heads, p * q
+        self.num_codes, self.whole = prior.num_codes, whole
+        self.tokens = w["tokens"]
+        self.places = (w["rows"][:, None] + w["columns"]).flatten(0, 1)  # (T,W)
+        width = self.places.shape[1]
+        self.blocks = [_fused(w, f"blocks.{i}.") for i in range(len(prior.blocks))]
+        self.norm = (w["norm.weight"], w["norm.bias"])
+        self.head = (w["head.weight"].T.contiguous(), w["head.bias"])
+        shape = (2, count, prior.heads, p * q, width // prior.heads)
+        self.caches = [torch.zeros(shape) for _ in prior.blocks]  # (2,N,A,T,E)
+
+    def logits(self, position: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """Return logits (N,M) at a position (1,), given the tokens (N,) before it."""
+        x = self.tokens[before] + self.places[position]  # (N,W)
+        for w, cache in zip(self.blocks, self.caches, strict=True):
+            y = F.layer_norm(x, x.shape[1:], *w["norm1"])
+            y = self._attend(F.linear(y, *w["qkv"]), cache, position)
+            x = x + F.linear(y, *w["project"])
+            y = F.linear(F.layer_norm(x, x.shape[1:], *w["norm2"]), *w["widen"])
+            x = x + F.linear(F.gelu(y, approximate="tanh"), *w["narrow"])
+        return F.linear(F.layer_norm(x, x.shape[1:], *self.norm), *self.head)
+
+    def _attend(
+        self, qkv: torch.Tensor, cache: torch.Tensor, position: torch.Tensor
+    ) -> torch.Tensor:
+        """Keep a key and a value; mix the values so far, (N,3W) -> (N,W)."""
+        n = len(qkv)
+        q, k, v = qkv.view(n, 3, self.heads, 1, -1).unbind(1)  # (N,A,1,E) each
+        cache.index_copy_(3, position, torch.stack([k, v]))
+        if self.whole:
+            seen = torch.arange(self.positions) <= position  # (T,)
+            mixed = F.scaled_dot_product_attention(q, *cache, attn_mask=seen[None])
+        else:
+            past = cache[:, :, :, : int(position) + 1]
+            mixed = F.scaled_dot_product_attention(q, *past)
+        return mixed.reshape(n, -1)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        labels: torch.Tensor,
+        unit: torch.Tensor,
+        run: Callable[..., torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Draw codes (N,T) at temperature 1, from uniform numbers (N,T) in [0, 1).
+
+        run  what to run instead of `logits`, say its compiled form
+        """
+        codes = torch.empty((self.count, self.positions), dtype=torch.int64)
+        before = self.num_codes + labels
+        unit = unit.T[..., None].contiguous()  # (T,N,1)
+        for position in torch.arange(self.positions):
+            logits = (run or self.logits)(position[None], before)
+            total = logits.softmax(-1).cumsum(-1)  # (N,M)
+            drawn = torch.searchsorted(total, unit[position], right=True)
+            before = drawn[:, 0].clamp_(max=self.num_codes - 1)
+            codes[:, position] = before
+        return codes
+
+
+def _fused(w: Weights, path: str) -> dict[str, tuple[torch.Tensor, ...]]:
+    """Collect a block's weights as PyTorch's layers take them, (out, in)."""
+    own = {k.removeprefix(path): v for k, v in w.items() if k.startswith(path)}
+    no_bias = torch.zeros_like(own["query.bias"])
+    parts = ("query", "key", "value")
+    layers = {
+        "qkv": (
+            torch.cat([own[f"{part}.weight"].T for part in parts]),
+            torch.cat([own.get(f"{part}.bias", no_bias) for part in parts]),
+        )
+    }
+    for name in ("project", "widen", "narrow"):
+        layers[name] = (own[f"{name}.weight"].T.contiguous(), own[f"{name}.bias"])
+    for name in ("norm1", "norm2"):
+        layers[name] = (own[f"{name}.weight"], own[f"{name}.bias"])
+    return layers
 
 
 def pixelcnn(

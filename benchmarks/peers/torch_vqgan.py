@@ -214,6 +214,7 @@ class TorchGANStep:
 
     def step(self, x: torch.Tensor, pressure: float) -> StepMeasures:
         kept = [buffer.clone() for buffer in self.judge.buffers()]
+        self.judge.requires_grad_(False)  # no gradient that its own step would drop
         output = self.model(x)
         total, adaptive = output.loss, 0.0
         if pressure > 0:
@@ -233,6 +234,7 @@ class TorchGANStep:
         # The generator's step leaves the running statistics of the judge as they were.
         for buffer, before in zip(self.judge.buffers(), kept, strict=True):
             buffer.copy_(before)
+        self.judge.requires_grad_(True)
         loss = self._judge_step(x, output.reconstruction.detach())
         return StepMeasures(total.item(), adaptive, loss, output.indices)
 

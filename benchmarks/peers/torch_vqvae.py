@@ -264,3 +264,32 @@ def twin(
     )
     copy_weights(model, theirs)
     return theirs
+
+
+def training_step(
+    model: TorchVQVAE,
+    x: npt.NDArray[Any],
+    layout: torch.memory_format = torch.contiguous_format,
+    lr: float = 3e-4,
+    run: Callable[[torch.Tensor], TorchOutput] | None = None,
+) -> Callable[[], float]:
+    """Make the step on images x (N,H,W,C): forward, backward, Adam, codebook.
+
+    layout  of images and weights
+    run     what to run instead of the model's forward, say its compiled form
+    ->      a function that does one step and returns the loss
+    """
+    model.to(memory_format=layout)
+    optimizer = torch.optim.Adam(model.parameters(), lr)
+    images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
+    forward = model if run is None else run
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = forward(images).loss
+        loss.backward()
+        optimizer.step()
+        model.quantizer.update(optimizer)
+        return loss.item()
+
+    return step

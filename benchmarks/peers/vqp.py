@@ -37,3 +37,22 @@ class VQPQuantizer(nn.Module):
 
     def update(self, optimizer: Any = None) -> None:
         """Nothing to do: it moves its codebook in its forward."""
+
+    @classmethod
+    def started(cls, ours: Any) -> "VQPQuantizer":
+        """Take over the codebook of a tinyvq VectorQuantizer and its running means."""
+        theirs = cls(
+            ours.num_codes,
+            ours.code_dim,
+            rotation_trick=False,
+            commitment=ours.commitment,
+        )
+        book = theirs.inner._codebook  # its arrays have an axis of heads in front
+        for name, array in (
+            ("embed", ours.codebook),
+            ("embed_avg", ours.embed_sum),
+            ("cluster_size", ours.cluster_size),
+        ):
+            getattr(book, name).data.copy_(torch.tensor(array.numpy())[None])
+        book.initted.data.copy_(torch.ones(()))
+        return theirs

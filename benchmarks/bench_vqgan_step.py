@@ -1,0 +1,131 @@
+"""A whole training step of the VQ-GAN `small`, both optimisers, against PyTorch."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.bench_vqvae_step import images
+from benchmarks.harness import Case, Work, assert_close
+from benchmarks.peers import LAYOUTS
+from benchmarks.peers.torch_vqgan import TorchGANStep, TorchVQGAN, patchgan_twin
+from benchmarks.peers.torch_vqvae import twin
+from tinyvq.data import ImageData, Split
+from tinyvq.models import VQVAE
+from tinyvq.rng import Stream
+from tinyvq.tensor import Tensor
+from tinyvq.training.vqgan import VQGANOptions, VQGANTask
+
+BATCH = 8
+MEASURES = ("loss", "adaptive_weight", "discriminator_loss")
+SAME = 1e-3  # of each measure: the adaptive weight is a ratio of two float32 lengths
+
+
+class OneBatch(VQGANTask):
+    """The task, on the same images in each step."""
+
+    images_of_step: Tensor
+
+    def batch(self, step: int) -> Tensor:
+        return self.images_of_step
+
+
+def task_of(x: np.ndarray, **sizes: Any) -> OneBatch:
+    """Make the task for images x (N,H,W,C); its adversary counts from step 1."""
+    options = VQGANOptions(
+        model="small",
+        adversarial_start=1,
+        adversarial_ramp=0,
+        restart_below=0.0,
+        **sizes,
+    )
+    nothing = np.zeros(x.shape, np.uint8)
+    data = ImageData("noise", {"train": Split(nothing), "val": Split(nothing)})
+    facts = {"image_shape": list(x.shape[1:]), "pixel_variance": float(x.var())}
+    task = OneBatch(options, data, facts)
+    task.images_of_step = Tensor(x)
+    spread(task.model, x)
+    return task
+
+
+def spread(model: VQVAE, x: np.ndarray) -> None:
+    """Draw the codes like the encoder's vectors of x; leave k-means out of it."""
+    model.quantizer.kmeans_start = False
+    z = model.encoder(Tensor(x)).numpy()
+    z = z.reshape(-1, z.shape[-1])  # (N·P·Q, D)
+    with model.quantizer.codebook.mutate() as codes:
+        drawn = Stream(0, "codes").normal(codes.shape, codes.dtype)
+        codes[...] = z.mean(axis=0) + z.std(axis=0) * drawn
+
+
+def build(size: int, toy: bool) -> Work:
+    """Make steps on random images, colour."""
+    sizes: dict[str, Any] = {}
+    if toy:
+        size = 16
+        sizes = {"hidden": 8, "code_dim": 6, "num_codes": 16, "discriminator_width": 8}
+    x = images(size, 3, 2 if toy else BATCH)
+    task = task_of(x, **sizes)
+    contenders = {"tinyvq": _ours(task)}
+    for name, layout in LAYOUTS.items():
+        contenders[name] = _theirs(task, x, layout)
+
+    def check(found: Mapping[str, Any]) -> None:
+        for i, measure in enumerate(MEASURES):
+            values = {name: measures[i] for name, measures in found.items()}
+            assert values["tinyvq"] != 0, measure  # the adversary counts
+            assert_close(values, SAME)
+
+    return Work(contenders, check)
+
+
+def _ours(task: VQGANTask) -> Callable[[], tuple[float, ...]]:
+    steps = iter(range(1, 2**31))
+
+    def step() -> tuple[float, ...]:
+        measures = task.step(next(steps))
+        return tuple(measures[name] for name in MEASURES)
+
+    return step
+
+
+def _theirs(
+    task: VQGANTask, x: np.ndarray, layout: torch.memory_format
+) -> Callable[[], tuple[float, ...]]:
+    options = task.options
+    hidden = {} if options.hidden is None else {"hidden": options.hidden}
+    model = twin(task.model, TorchVQGAN, channels=x.shape[-1], **hidden)
+    judge = patchgan_twin(
+        task.adversary.discriminator,
+        x.shape[-1],
+        options.discriminator_width,
+        options.discriminator_layers,
+        options.discriminator_norm == "batch",
+    )
+    peer = TorchGANStep(
+        model.to(memory_format=layout),
+        judge.to(memory_format=layout),
+        lr=options.lr,
+        weight=options.adversarial_weight,
+        eps=options.adaptive_eps,
+        lecam=options.lecam_weight,
+        matching=options.feature_matching,
+    )
+    theirs = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
+
+    def step() -> tuple[float, ...]:
+        measures = peer.step(theirs, pressure=1.0)
+        return tuple(getattr(measures, name) for name in MEASURES)
+
+    return step
+
+
+CASES = [
+    Case(
+        "vqgan_step/64x64x3",
+        f"VQ-GAN training step, both optimisers, batch {BATCH}, 64×64×3",
+        partial(build, 64),
+    )
+]
