@@ -15,6 +15,8 @@ from tinyvq_kernels._table import (
 )
 from tinyvq_kernels._warmup import is_warm, warm_up
 from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
+from tinyvq_kernels.decoding import decoder
+from tinyvq_kernels.decoding.weights import DecoderWeights
 from tinyvq_kernels.gemm import matmul
 from tinyvq_kernels.normalization import group_norm, group_norm_grad
 from tinyvq_kernels.optimizer import adam
@@ -24,6 +26,7 @@ from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
 
 __all__ = [
+    "DecoderWeights",
     "Kernel",
     "KernelUnavailable",
     "adam",
@@ -31,6 +34,7 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "decoder",
     "group_norm",
     "group_norm_grad",
     "is_warm",

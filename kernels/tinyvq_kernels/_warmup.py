@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinyvq_kernels._jit import CACHE_DIR
+from tinyvq_kernels._types import Array
 from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
+from tinyvq_kernels.decoding import decoder
+from tinyvq_kernels.decoding.weights import DecoderWeights
 from tinyvq_kernels.gemm import matmul
 from tinyvq_kernels.normalization import group_norm, group_norm_grad
 from tinyvq_kernels.optimizer import adam
@@ -52,6 +55,7 @@ def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
         "silu": lambda: (silu(row), silu_grad(row, row)),
         "nearest_code": lambda: nearest_code(row, row),
         "code_sums": lambda: code_sums(row, index, 1),
+        "decoder": lambda: _decoder(dtype),
         "adam": lambda: adam(
             *([slot] for slot in slots), steps=[1], lr=0.1, beta1=0.9, beta2=0.99, eps=1
         ),
@@ -60,3 +64,16 @@ def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
         yield name, len(calls)
         call()
     (CACHE_DIR / f"complete-{dtype}").touch()
+
+
+def _decoder(dtype: str) -> None:
+    def one(*shape: int) -> Array:
+        return np.ones(shape, dtype)
+
+    weights = DecoderWeights(
+        *(one(1, 2, 1), one(1, 1, 3), one(1, 3), one(1, 1, 1), one(1, 1)),
+        *(one(1, 2, 1), one(1, 1, 4), one(1, 4), one(1, 4, 1), one(1, 1)),
+        *(one(2, 1), one(1, 1), one(1)),
+        eps=1e-5,
+    )
+    decoder(weights, 1, 1, 1).step(one(1, 1), 0)

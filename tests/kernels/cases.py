@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import tinyvq_kernels
+from decoder_cases import decoder_cases
 from kernel_case import Array, Arrays, KernelCase, draw, gamma
 from normalization_cases import group_norm_cases, group_norm_grad_cases
 from tinyvq_kernels import Kernel
@@ -351,6 +352,7 @@ CASES: dict[str, Callable[[], list[KernelCase]]] = {
     "conv2d": lambda: [conv2d_case(g) for g in convolutions()],
     "conv2d_input_grad": lambda: [conv2d_input_grad_case(g) for g in convolutions()],
     "conv2d_weight_grad": lambda: [conv2d_weight_grad_case(g) for g in convolutions()],
+    "decoder": lambda: list(decoder_cases()),
     "group_norm": lambda: list(group_norm_cases()),
     "group_norm_grad": lambda: list(group_norm_grad_cases()),
     "matmul": lambda: list(matmul_cases()),

@@ -3,13 +3,13 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
+from tinyvq_kernels import DecoderWeights, decoder
 
 from tinyvq import nn, ops
 from tinyvq.errors import ConfigError
+from tinyvq.function import Array
 from tinyvq.models._prior import (
     CodeDecoder,
-    Floats,
     Indices,
     Prior,
     check_sizes,
@@ -99,6 +99,42 @@ class TransformerPrior(Prior):
         columns = ops.reshape(self.columns, 1, q, width)
         return ops.reshape(rows + columns, p * q, width)
 
+    def decoder_weights(self) -> DecoderWeights:
+        """Copy the weights into the stacks that the kernel takes."""
+
+        def stack(name: str) -> Array:
+            return np.stack([_array(block, name) for block in self.blocks])
+
+        def norms(name: str) -> Array:
+            scale_shift = stack(f"{name}.weight"), stack(f"{name}.bias")
+            return np.stack(scale_shift, axis=1)
+
+        qkv = [stack(f"{name}.weight") for name in ("query", "key", "value")]
+        bias = stack("query.bias")
+        biases = [bias, np.zeros_like(bias), stack("value.bias")]
+        return DecoderWeights(
+            norm1=norms("norm1"),
+            qkv=np.concatenate(qkv, axis=2),
+            qkv_bias=np.concatenate(biases, axis=1),
+            project=stack("project.weight"),
+            project_bias=stack("project.bias"),
+            norm2=norms("norm2"),
+            widen=stack("widen.weight"),
+            widen_bias=stack("widen.bias"),
+            narrow=stack("narrow.weight"),
+            narrow_bias=stack("narrow.bias"),
+            norm=np.stack([self.norm.weight.array, self.norm.bias.array]),
+            head=_array(self, "head.weight"),
+            head_bias=_array(self, "head.bias"),
+            eps=self.norm.eps,
+        )
+
+
+def _array(module: Module, name: str) -> Array:
+    """Return a parameter's values by its name."""
+    array: Array = dict(module.named_parameters())[name].array
+    return array
+
 
 class _Block(Module):
     """x + attention(norm x), then that + MLP(norm of it)."""
@@ -119,15 +155,12 @@ class _Block(Module):
         self.narrow = _linear(rng, 4 * width, width, small)
         self.drop2 = nn.Dropout(dropout, rng=rng)
 
-    def __call__(self, x: Tensor, cache: "_Cache | None" = None) -> Tensor:
-        """Map x (N,T,W); with a cache, x (N,1,W) is the position after those in it."""
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map x (N,T,W)."""
         n, t, width = x.shape
         y = self.norm1(x)
         q, k, v = (self._split(f(y)) for f in (self.query, self.key, self.value))
-        if cache is None:
-            y = ops.attention(q, k, v, causal=True)  # (N,A,T,E)
-        else:
-            y = Tensor.wrap(cache.attend(q.array, k.array, v.array))  # (N,A,1,E)
+        y = ops.attention(q, k, v, causal=True)  # (N,A,T,E)
         y = ops.reshape(ops.transpose(y, 0, 2, 1, 3), n, t, width)
         x = x + self.drop1(self.project(y))
         y = ops.gelu(self.widen(self.norm2(x)))  # (N,T,4W)
@@ -140,29 +173,6 @@ class _Block(Module):
         return ops.transpose(x, 0, 2, 1, 3)
 
 
-class _Cache:
-    """Keys and values of one block, in memory for all T positions of (N,A,T,E)."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        self.keys, self.values = np.empty(shape, dtype), np.empty(shape, dtype)
-        self.length = 0
-
-    def attend(self, q: Floats, k: Floats, v: Floats) -> Floats:
-        """Add a position's key and value; return what its query takes: all (N,A,1,E).
-
-        As ops.attention, which would pack all keys for a single query: six times the
-        time, at 100 grids of 7×7.
-        """
-        now, self.length = self.length, self.length + 1
-        self.keys[:, :, now], self.values[:, :, now] = k[:, :, 0], v[:, :, 0]
-        keys, values = (x[:, :, : now + 1] for x in (self.keys, self.values))
-        scale = np.asarray(1 / math.sqrt(q.shape[-1]), q.dtype)
-        scores = np.einsum("nate,nase->nats", q * scale, keys)
-        p = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        p /= p.sum(axis=-1, keepdims=True)
-        return np.asarray(np.einsum("nats,nase->nate", p, values))
-
-
 class _Decoder(CodeDecoder):
     """One position at a time against the keys and values of those before."""
 
@@ -170,21 +180,16 @@ class _Decoder(CodeDecoder):
         self, prior: TransformerPrior, labels: Indices | None, count: int
     ) -> None:
         super().__init__(prior, labels, count)
-        self.prior = prior
         self.start = prior.start(self.labels, count)  # (N,)
-        self.places = prior.places().detach()  # (T,W)
-        t, width = self.places.shape
-        shape = (count, prior.heads, t, width // prior.heads)  # (N,A,T,E)
-        self.caches = [_Cache(shape, prior.rows.dtype) for _ in prior.blocks]
+        self.tokens = prior.tokens.array
+        self.places = prior.places().array  # (T,W)
+        heads, t = prior.heads, len(self.places)
+        self.kernel = decoder(prior.decoder_weights(), heads, count, t)
 
     def _next(self, position: int, previous: Indices | None) -> Tensor:
-        prior = self.prior
         before = self.start if previous is None else previous
-        x = ops.embedding(prior.tokens, before) + self.places[position]  # (N,W)
-        x = ops.reshape(x, self.count, 1, -1)  # (N,1,W)
-        for block, cache in zip(prior.blocks, self.caches, strict=True):
-            x = block(x, cache)
-        return ops.reshape(prior.head(prior.norm(x)), self.count, -1)  # (N,M)
+        x = self.tokens[before] + self.places[position]  # (N,W)
+        return Tensor.wrap(self.kernel.step(x, position))  # (N,M)
 
 
 def _normal(rng: Stream, *shape: int, std: float = STD) -> Parameter:
