@@ -18,11 +18,10 @@ def _pack_columns(
     for first in range(0, columns, width):
         valid = min(width, columns - first)
         for l in range(length):
+            to = packed[at : at + width]
             source = l * columns + first
-            for j in range(valid):
-                packed[at + j] = matrix[source + j]
-            for j in range(valid, width):
-                packed[at + j] = 0
+            to[:valid] = matrix[source : source + valid]
+            to[valid:] = 0
             at += width
 
 

@@ -102,13 +102,16 @@ class TransformerPrior(Prior):
     def decoder_weights(self) -> DecoderWeights:
         """Copy the weights into the stacks that the kernel takes."""
 
+        blocks = [_arrays(block) for block in self.blocks]
+
         def stack(name: str) -> Array:
-            return np.stack([_array(block, name) for block in self.blocks])
+            return np.stack([block[name] for block in blocks])
 
         def norms(name: str) -> Array:
             scale_shift = stack(f"{name}.weight"), stack(f"{name}.bias")
             return np.stack(scale_shift, axis=1)
 
+        head = _arrays(self.head)
         qkv = [stack(f"{name}.weight") for name in ("query", "key", "value")]
         bias = stack("query.bias")
         biases = [bias, np.zeros_like(bias), stack("value.bias")]
@@ -124,16 +127,15 @@ class TransformerPrior(Prior):
             narrow=stack("narrow.weight"),
             narrow_bias=stack("narrow.bias"),
             norm=np.stack([self.norm.weight.array, self.norm.bias.array]),
-            head=_array(self, "head.weight"),
-            head_bias=_array(self, "head.bias"),
+            head=head["weight"],
+            head_bias=head["bias"],
             eps=self.norm.eps,
         )
 
 
-def _array(module: Module, name: str) -> Array:
-    """Return a parameter's values by its name."""
-    array: Array = dict(module.named_parameters())[name].array
-    return array
+def _arrays(module: Module) -> dict[str, Array]:
+    """Return all parameters' values by their names."""
+    return {name: parameter.array for name, parameter in module.named_parameters()}
 
 
 class _Block(Module):

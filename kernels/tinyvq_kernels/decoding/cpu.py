@@ -15,6 +15,7 @@ from tinyvq_kernels._door import flat
 from tinyvq_kernels._exponential import exponential
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import pack_columns
+from tinyvq_kernels._simd import VECTOR_BYTES, fma, load, splat, store
 from tinyvq_kernels._tile import TILE_BYTES, multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat
 from tinyvq_kernels.decoding.reference import CUBIC, LINEAR
@@ -45,14 +46,18 @@ class Packed(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Layers, grids N, width W, heads A, positions T, codes M."""
+    """Layers, grids N, width W, heads A, codes M.
+
+    wide_t, wide_e  positions T and the width of a head, filled up to whole vectors
+    """
 
     layers: int
     grids: int
     width: int
     heads: int
-    positions: int
     codes: int
+    wide_t: int
+    wide_e: int
     eps: float
 
 
@@ -65,7 +70,11 @@ class Decoder:
         w, dtype = weights, weights.qkv.dtype
         layers, width, _ = w.qkv.shape
         codes = w.head.shape[1]
-        self.sizes = Sizes(layers, count, width, heads, positions, codes, w.eps)
+        lanes = tile_width(dtype) // 2
+        wide_t, wide_e = (-(-n // lanes) * lanes for n in (positions, width // heads))
+        self.sizes = Sizes(
+            *(layers, count, width, heads, codes, wide_t, wide_e), eps=w.eps
+        )
         self.packed = Packed(
             flat(w.norm1),
             *_pack(w.qkv, w.qkv_bias),
@@ -76,9 +85,10 @@ class Decoder:
             flat(w.norm),
             *_pack(w.head[None], w.head_bias[None]),
         )
-        # Keys (layers,N,A,E,T): a query's scores are then sums over rows of T.
-        self.keys = np.zeros(layers * count * positions * width, dtype)
-        self.values = np.zeros(layers * count * positions * width, dtype)  # (..,T,E)
+        caches = layers * count * heads
+        # Keys (layers,N,A,E,T), so that a vector holds positions; values (..,T,E).
+        self.keys = np.zeros(caches * (width // heads) * wide_t, dtype)
+        self.values = np.zeros(caches * wide_t * wide_e, dtype)
 
     def step(self, x: Array, position: int) -> Array:
         """Return the logits (N,M) after vectors x (N,W) at a position."""
@@ -193,42 +203,53 @@ def _attend(
     mixed: Flat,
 ) -> None:
     """Cache the keys and values of a position; mix values for its queries."""
-    width, size, t = sizes.width, sizes.width // sizes.heads, sizes.positions
-    scale = qkv.dtype.type(1 / math.sqrt(size))
-    scores = np.empty(position + 1, qkv.dtype)
+    width, size = sizes.width, sizes.width // sizes.heads
+    lanes = VECTOR_BYTES // qkv.itemsize
+    scale, nothing = qkv.dtype.type(1 / math.sqrt(size)), qkv.dtype.type(0)
+    scores = np.empty(sizes.wide_t, qkv.dtype)
+    sums = np.empty(sizes.wide_e, qkv.dtype)
     for row in range(rows):
         for head in range(sizes.heads):
-            q = row * 3 * width + head * size
-            begin = ((layer * sizes.grids + first + row) * width + head * size) * t
-            out = mixed[row * width + head * size : row * width + (head + 1) * size]
-            scores[:] = 0
-            out[:] = 0
+            at = row * 3 * width + head * size
+            q, k = qkv[at : at + size], qkv[at + width : at + width + size]
+            v = qkv[at + 2 * width : at + 2 * width + size]
+            cache = (layer * sizes.grids + first + row) * sizes.heads + head
+            key, value = (
+                cache * size * sizes.wide_t,
+                cache * sizes.wide_t * sizes.wide_e,
+            )
             for e in range(size):
-                keys[begin + e * t + position] = qkv[q + width + e]
-                values[begin + position * size + e] = qkv[q + 2 * width + e]
-                here = keys[begin + e * t : begin + e * t + position + 1]
-                entry = qkv[q + e] * scale
-                for s in range(position + 1):
-                    scores[s] += entry * here[s]
-            total = soften(scores)
-            for s in range(position + 1):
-                share = scores[s] / total
-                value = values[begin + s * size : begin + (s + 1) * size]
+                keys[key + e * sizes.wide_t + position] = k[e]
+                values[value + position * sizes.wide_e + e] = v[e]
+            for s in range(0, position + 1, lanes):
+                score = splat(nothing)
                 for e in range(size):
-                    out[e] += share * value[e]
+                    row_of_e = load(keys, key + e * sizes.wide_t + s)
+                    score = fma(splat(q[e] * scale), row_of_e, score)
+                store(scores, s, score)
+            share = soften(scores[: position + 1])
+            for e in range(0, size, lanes):
+                total = splat(nothing)
+                for s in range(position + 1):
+                    here = load(values, value + s * sizes.wide_e + e)
+                    total = fma(splat(scores[s] * share), here, total)
+                store(sums, e, total)
+            mixed[row * width + head * size : row * width + (head + 1) * size] = sums[
+                :size
+            ]
 
 
 def _soften(scores: Flat) -> Any:
-    """Turn scores into e^(score - largest); return their sum."""
+    """Turn scores into e^(score - largest); return 1 over their sum."""
     top = scores[0]
     for s in range(scores.size):
         top = scores[s] if scores[s] > top else top
-    total = scores.dtype.type(0)
     for s in range(scores.size):
         scores[s] = exponential(scores[s] - top)
+    total = scores.dtype.type(0)
     for s in range(scores.size):
         total += scores[s]
-    return total
+    return scores.dtype.type(1) / total
 
 
 def _gelu(x: Flat) -> None:
