@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from tinyvq_kernels import keep_freed_memory
 
 IDLE = 0.02  # seconds before each call; OpenMP's pools spin for a few milliseconds
 OURS = "tinyvq"
@@ -87,6 +88,7 @@ def measure(work: Work, rounds: int) -> Measured:
 
     Memory is measured in a fresh process each time: there the first call counts.
     """
+    keep_freed_memory()  # of all contenders, as tinyvq does in training
     readings, left_out, results = {}, {}, {}
     for name, run in work.contenders.items():
         try:

@@ -24,7 +24,12 @@ from typing import Any
 
 import numpy as np
 from numba import get_num_threads
-from tinyvq_kernels import peak_bandwidth, peak_flops, watch_kernels
+from tinyvq_kernels import (
+    keep_freed_memory,
+    peak_bandwidth,
+    peak_flops,
+    watch_kernels,
+)
 
 from tinyvq.function import Array, Context, Function, Observer, observe
 from tinyvq.ops._attention import Attention
@@ -293,6 +298,7 @@ def profile(
     step     does the step of a number, counted from 1
     steps    that are measured, after `warmup` others; one more follows for the memory
     """
+    keep_freed_memory()  # as in training
     for number in range(1, warmup + 1):
         step(number)
     profiler, seconds = Profiler(), 0.0

@@ -4,6 +4,7 @@ Nothing here knows of tensors, graphs or models. Each folder holds all implement
 of its operations side by side, the reference first.
 """
 
+from tinyvq_kernels._memory import keep_freed_memory
 from tinyvq_kernels._roofs import peak_bandwidth, peak_flops
 from tinyvq_kernels._table import (
     Kernel,
@@ -38,6 +39,7 @@ __all__ = [
     "group_norm",
     "group_norm_grad",
     "is_warm",
+    "keep_freed_memory",
     "kernels",
     "matmul",
     "nearest_code",

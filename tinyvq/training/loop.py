@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 import numpy.typing as npt
+from tinyvq_kernels import keep_freed_memory
 
 from tinyvq.errors import CheckpointError
 from tinyvq.files import make_folder, remove_leftovers
@@ -88,6 +89,7 @@ def train(
     Ctrl-C (or SIGTERM) finishes the step, saves, and raises Stopped; a second one
     interrupts at once. Raises NonFiniteError with the last good checkpoint kept.
     """
+    keep_freed_memory()
     with run.locked(), stop_signals() as asked:
         return _train(task, run, schedule, draw, asked)
 

@@ -1,0 +1,25 @@
+"""Keep freed memory, so that the next step need not ask the system for it again.
+
+A training step allocates and frees the same few dozen large arrays. Left alone, the C
+library hands large ones back to the system, and each new one then costs a page fault
+every 4 KiB: thousands a step, a fifth of its time where it was measured. Told to keep
+what is freed, it finds the same memory again, warm.
+"""
+
+import ctypes
+import sys
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep up to 1 GiB; return whether there is a glibc to tell.
+
+    For the whole process, whatever allocates. What it holds at its peak is the same.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library
+        return False
+    return all(mallopt(name, 1 << 30) for name in (TRIM_THRESHOLD, MMAP_THRESHOLD))
