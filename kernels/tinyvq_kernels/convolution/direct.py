@@ -232,12 +232,14 @@ def _gather_bands(
             read_h = (rows - 1) * window.step + window.rows
             read, origin = np.empty(read_h * read_w * c, read.dtype), 0
             pad_image(source, image, top, window.left, read_h, read_w, read)
-        for i in range(pixels):
-            u, v = i // window.grid_w, i % window.grid_w
-            base[i] = origin + (u * read_w + v) * window.step * c
+        i = 0
+        for u in range(rows):
             row = image * out.height + (first + u) * window.spread + window.out_top
-            column = v * window.spread + window.out_left
-            dest[i] = (row * out.width + column) * k
+            to = (row * out.width + window.out_left) * k
+            for v in range(window.grid_w):
+                base[i] = origin + (u * read_w + v) * window.step * c
+                dest[i] = to + v * window.spread * k
+                i += 1
         base[pixels:] = base[pixels - 1]
         if narrow:
             dot_rows(read, base, pixels, taps, run, packed, start, out.values, dest, k)
@@ -266,12 +268,13 @@ def _weight_sums_of_groups(
     pixels = window.grid_h * window.grid_w
     read_h = (window.grid_h - 1) * window.step + window.rows
     read_w = x.width if inside else (window.grid_w - 1) * window.step + window.cols
+    packs = not turned and k % tile > 0  # the last panel is filled up with zeros
     for task in prange(groups * panels):
         group, panel = task // panels, task % panels
         # Where each output pixel reads in x, and where its k stand.
         sources, others = np.empty(pixels, np.int64), np.empty(pixels, np.int64)
         padded = np.zeros(0 if inside else read_h * read_w * c, partial.dtype)
-        columns = np.zeros(0 if turned else pixels * tile, partial.dtype)
+        columns = np.zeros(pixels * tile if packs else 0, partial.dtype)
         for image in range(
             group * x.number // groups, (group + 1) * x.number // groups
         ):
@@ -280,20 +283,27 @@ def _weight_sums_of_groups(
             if not inside:
                 origin = 0
                 pad_image(x, image, window.top, window.left, read_h, read_w, padded)
-            for i in range(pixels):
-                u, v = i // window.grid_w, i % window.grid_w
-                sources[i] = origin + (u * read_w + v) * window.step * c
-                others[i] = (image * pixels + i) * k if turned else i * tile
+            i = 0
+            for u in range(window.grid_h):
+                for v in range(window.grid_w):
+                    sources[i] = origin + (u * read_w + v) * window.step * c
+                    others[i] = i * tile if packs else (image * pixels + i) * k
+                    i += 1
             to = task * taps.size * entries * tile
             if turned:
                 add_turned(
                     *(gy.values, others, k, read, sources, panel * tile, taps),
                     *(partial, to),
                 )
-            else:
+            elif packs:
                 first = image * pixels
                 pack_panel(gy.values, first, pixels, k, panel * tile, tile, columns)
-                add_entries(read, sources, taps, run, columns, others, partial, to)
+                add_entries(read, sources, taps, run, columns, others, 0, partial, to)
+            else:
+                at = panel * tile
+                add_entries(
+                    read, sources, taps, run, gy.values, others, at, partial, to
+                )
 
 
 def _add_entries(
@@ -303,6 +313,7 @@ def _add_entries(
     run: int,
     columns: Flat,
     others: Ints,
+    column: int,
     partial: Flat,
     to: int,
 ) -> None:
@@ -314,7 +325,7 @@ def _add_entries(
             for l in range(0, run, 6):
                 at, count = taps[t] + l, min(6, run - l)
                 sums = outer_tile(
-                    *(read, sources, first, last, at, count, columns, others, 0)
+                    *(read, sources, first, last, at, count, columns, others, column)
                 )
                 here = to + l * tile
                 store_tile(add_tiles(load_tile(partial, here), sums), partial, here)

@@ -223,14 +223,15 @@ def _transform_band(
     from_row = plan.top + 2 * top * s
     pad_image(source, unit // plan.bands, from_row, plan.left, read_h, read_w, read)
     row, pixel = s * read_w * c, s * c
-    for tile in range(rows * plan.across):
-        y, x = 2 * s * (tile // plan.across), 2 * s * (tile % plan.across)
-        to = (first + tile) * plan.depth
-        for phase in range(s * s):
-            at = ((y + phase // s) * read_w + x + phase % s) * c
-            for j in range(0, c, lanes):
-                transform_source(read, at + j, row, pixel, plan.points, v, to + j, step)
-            to += c
+    to = first * plan.depth
+    for y in range(0, 2 * s * rows, 2 * s):
+        for x in range(0, 2 * s * plan.across, 2 * s):
+            for phase in range(s * s):
+                at = ((y + phase // s) * read_w + x + phase % s) * c
+                for j in range(to, to + c, lanes):
+                    transform_source(read, at, row, pixel, plan.points, v, j, step)
+                    at += lanes
+                to += c
 
 
 def _write_band(
