@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyvq_kernels._table import FLOATS, backend_of
+from tinyvq_kernels._table import NAMES, backend_of
 
 
 def check_floats(op: str, **arrays: Any) -> None:
@@ -12,7 +12,7 @@ def check_floats(op: str, **arrays: Any) -> None:
     (first_name, first), *others = arrays.items()
     for name, array in arrays.items():
         backend_of(array)
-        if str(array.dtype) not in FLOATS:
+        if array.dtype.char not in NAMES:
             raise TypeError(
                 f"{op}: {name} must be float32 or float64, got {array.dtype}"
             )

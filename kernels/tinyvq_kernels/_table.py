@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 FLOATS = ("float32", "float64")
+NAMES = {"f": "float32", "d": "float64"}  # str(dtype) takes microseconds
 
 
 class KernelUnavailable(LookupError):
@@ -74,10 +75,11 @@ def resolve(op: str, like: Any) -> Callable[..., Any]:
     Raises KernelUnavailable where there is none for its backend and dtype.
     """
     backend = backend_of(like)
+    name = NAMES.get(like.dtype.char, "another dtype")
     wanted = (_OVERRIDES.get() or {}).get(op)
     for kernel in kernels(op):
         chosen = kernel.variant == wanted if wanted else kernel.default
-        if chosen and kernel.backend == backend and str(like.dtype) in kernel.dtypes:
+        if chosen and kernel.backend == backend and name in kernel.dtypes:
             watch, found = _WATCH.get(), kernel.load()
             return found if watch is None else watch(op, found)
     asked = f"{op}({wanted or 'default'}) on {backend} for {like.dtype}"

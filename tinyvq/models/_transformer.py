@@ -182,6 +182,7 @@ class _Decoder(CodeDecoder):
         self, prior: TransformerPrior, labels: Indices | None, count: int
     ) -> None:
         super().__init__(prior, labels, count)
+        self._modules = []  # the kernel asks none of them
         self.start = prior.start(self.labels, count)  # (N,)
         self.tokens = prior.tokens.array
         self.places = prior.places().array  # (T,W)
