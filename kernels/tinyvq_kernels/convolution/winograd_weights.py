@@ -62,7 +62,9 @@ def conv2d_weight_grad(
     panels, height = -(-k // width), -(-plan.depth // 6) * 6
     v = np.empty(squares * (tiles * plan.depth + PAD) + 6, x.dtype)
     v[-6:] = 0  # the last rows of a tile may be none of v's
-    upstream = np.zeros(squares * (panels * tiles * width + PAD), x.dtype)
+    # The columns of the last panel beyond k are 0; all others are written.
+    make = np.empty if k % width == 0 else np.zeros
+    upstream = make(squares * (panels * tiles * width + PAD), x.dtype)
     m = np.zeros(squares * panels * height * width, x.dtype)
     rows, columns = np.arange(tiles) * plan.depth, np.arange(tiles) * width
     images, upper = images_of(x), images_of(gy)

@@ -2,13 +2,15 @@
 
 A position costs a few hundred thousand products a grid, done in less time than the
 dozens of calls, arrays and graph nodes that an op at a time would take. So weights are
-packed once, into the panels that a register tile reads, and a task takes six grids, the
-rows of a tile, through all layers while what it works on stays in the nearest cache.
+packed once, into the panels that a register tile reads, and a task takes some grids
+through all layers. All weights pass through a core's cache once a task, so there are as
+few tasks as threads; what is computed for a grid does not depend on it.
 """
 
 import math
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 
 from tinyvq_kernels._door import flat
@@ -21,7 +23,7 @@ from tinyvq_kernels._types import Array, Flat
 from tinyvq_kernels.decoding.reference import CUBIC, LINEAR
 from tinyvq_kernels.decoding.weights import DecoderWeights
 
-ROWS = 6
+MOST = 96  # grids a task: what is computed of them stays in a near cache
 
 
 class Packed(NamedTuple):
@@ -92,9 +94,14 @@ class Decoder:
 
     def step(self, x: Array, position: int) -> Array:
         """Return the logits (N,M) after vectors x (N,W) at a position."""
+        tiles = -(-self.sizes.grids // (6 * numba.get_num_threads()))
+        a_task = min(6 * tiles, MOST)
         logits = np.empty((self.sizes.grids, self.sizes.codes), x.dtype)
         caches = self.keys, self.values
-        _step(flat(x), self.packed, self.sizes, position, *caches, logits.reshape(-1))
+        _step(
+            *(flat(x), self.packed, self.sizes, a_task, position),
+            *(*caches, logits.reshape(-1)),
+        )
         return logits
 
 
@@ -115,15 +122,16 @@ def _step_tasks(
     x: Flat,
     w: Packed,
     sizes: Sizes,
+    a_task: int,
     position: int,
     keys: Flat,
     values: Flat,
     logits: Flat,
 ) -> None:
     width = sizes.width
-    for task in prange((sizes.grids + ROWS - 1) // ROWS):
-        first = task * ROWS
-        rows = min(ROWS, sizes.grids - first)
+    for task in prange((sizes.grids + a_task - 1) // a_task):
+        first = task * a_task
+        rows = min(a_task, sizes.grids - first)
         h = x[first * width : (first + rows) * width].copy()
         y, mixed = np.empty(rows * width, x.dtype), np.empty(rows * width, x.dtype)
         qkv = np.empty(rows * 3 * width, x.dtype)
@@ -182,7 +190,7 @@ def _multiply(
     for i in range(rows):
         dest[i] = i * columns
     start = bias[layer * padded : (layer + 1) * padded]
-    spare = np.empty(ROWS * tile, x.dtype)
+    spare = np.empty(6 * tile, x.dtype)
     panel = layer * padded * length
     tap = np.zeros(1, np.int64)
     multiply_panels(

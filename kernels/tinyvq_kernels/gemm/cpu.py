@@ -77,12 +77,18 @@ def _pack_panels(
         valid = min(width, columns - first)
         source = (task // panels) * step + first * column
         at = task * length * width
-        for l in range(length):
+        here = packed[at : at + length * width]
+        if valid < width:
+            here[:] = 0
+        if column == 1:
+            for l in range(length):
+                here[l * width : l * width + valid] = b[
+                    source + l * row : source + l * row + valid
+                ]
+        else:
             for j in range(valid):
-                packed[at + j] = b[source + l * row + j * column]
-            for j in range(valid, width):
-                packed[at + j] = 0
-            at += width
+                for l in range(length):
+                    here[l * width + j] = b[source + l * row + j * column]
 
 
 def _block_products(
