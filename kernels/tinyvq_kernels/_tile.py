@@ -139,13 +139,14 @@ def _multiply_tile(
     """Return the tile of rows i .. i+5 against the packed columns w[at:], in links."""
     width = TILE_BYTES // w.itemsize
     total = start_tile(start, s)
-    if taps.size * run <= LINK:  # one link is enough for all
-        for t in range(taps.size):
-            total = chain(total, a, rows, i, taps[t], taps[t] + run, w, at)
-            at += run * width
-        return total
     o = splat(w.dtype.type(0))
     zero = o, o, o, o, o, o, o, o, o, o, o, o
+    if taps.size * run <= LINK:  # one link is enough for all
+        link = zero
+        for t in range(taps.size):
+            link = chain(link, a, rows, i, taps[t], taps[t] + run, w, at)
+            at += run * width
+        return add_tiles(total, link)
     for t in range(taps.size):
         tap = taps[t]
         for first in range(0, run, LINK):

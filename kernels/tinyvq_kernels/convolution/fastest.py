@@ -5,6 +5,8 @@ from typing import Any
 from tinyvq_kernels._types import Array
 from tinyvq_kernels.convolution import direct, winograd, winograd_weights
 
+FEW = 32  # channels, below which tiles are taken
+
 
 def conv2d(
     x: Array, w: Array, b: Array | None, stride: int, padding: int, dilation: int
@@ -43,5 +45,12 @@ def conv2d_weight_grad(
 
 
 def _has_form(w_shape: tuple[int, ...], stride: int, dilation: int, dtype: Any) -> bool:
+    """Tell whether Winograd's form is there, and worth it.
+
+    With few channels its transforms cost as much as the products that it saves, and
+    their roundings, which are as many for any number of channels, stand out.
+    """
     rows, cols, c, k = w_shape
-    return winograd.suits((rows, cols), c, k, stride, dilation, dtype)
+    return min(c, k) >= FEW and winograd.suits(
+        (rows, cols), c, k, stride, dilation, dtype
+    )
