@@ -188,6 +188,10 @@ def _run(
 ) -> None:
     n, height, width, c = source.shape
     k = out.shape[3]
+    if window == Window(height, width, 1, 0, 0, 1, 1, 1, 0, 0):  # pixel by pixel
+        source = source.reshape(1, n * height, width, c)
+        out = out.reshape(1, n * height, width, k)
+        window, n, height = window._replace(grid_h=n * height), 1, n * height
     start = np.zeros(-(-k // tile_width(out.dtype)) * tile_width(out.dtype), out.dtype)
     if bias is not None:
         start[:k] = bias

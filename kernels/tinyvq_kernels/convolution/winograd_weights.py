@@ -39,7 +39,7 @@ from tinyvq_kernels.convolution.winograd import (
     transform_band,
 )
 
-CHUNK = 1 << 16  # values of V a chunk, about, for each position
+CHUNK = 1 << 15  # values of V a chunk, about, for each position
 
 
 def conv2d_weight_grad(
