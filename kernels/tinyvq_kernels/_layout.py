@@ -6,25 +6,6 @@ from tinyvq_kernels._types import Flat
 SQUARE = 16  # values a side of what is transposed at once
 
 
-def _pack_columns(
-    matrix: Flat, length: int, columns: int, width: int, packed: Flat
-) -> None:
-    """Cut a flat (length, columns) matrix into panels of `width` columns.
-
-    packed (panels, length, width), zeros beyond the last column: the order in which a
-    tile reads it.
-    """
-    at = 0
-    for first in range(0, columns, width):
-        valid = min(width, columns - first)
-        for l in range(length):
-            to = packed[at : at + width]
-            source = l * columns + first
-            to[:valid] = matrix[source : source + valid]
-            to[valid:] = 0
-            at += width
-
-
 def _pack_panel(
     matrix: Flat,
     first: int,
@@ -43,6 +24,20 @@ def _pack_panel(
         here[valid:] = 0
 
 
+def _pack_columns(
+    matrix: Flat, length: int, columns: int, width: int, packed: Flat
+) -> None:
+    """Cut a flat (length, columns) matrix into panels of `width` columns.
+
+    packed (panels, length, width), zeros beyond the last column: the order in which a
+    tile reads it.
+    """
+    size = length * width
+    for first in range(0, columns, width):
+        panel = packed[first * length : first * length + size]
+        pack_panel(matrix, 0, length, columns, first, width, panel)
+
+
 def _transpose_blocks(across: Flat, rows: int, columns: int, ordered: Flat) -> None:
     """Turn matrices (columns, rows) into (rows, columns), by squares that fit L1."""
     bands = (rows + SQUARE - 1) // SQUARE
@@ -56,6 +51,6 @@ def _transpose_blocks(across: Flat, rows: int, columns: int, ordered: Flat) -> N
                     ordered[base + i * columns + j] = across[base + j * rows + i]
 
 
-pack_columns = jit(_pack_columns)
 pack_panel = jit(_pack_panel)
+pack_columns = jit(_pack_columns)
 transpose = jit(_transpose_blocks, parallel=True)

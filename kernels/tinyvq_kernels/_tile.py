@@ -325,6 +325,11 @@ def _store_rows(
             out[to + j] = spare[row * 2 * lanes + j]
 
 
+def _accumulate(tile: Tile, out: Flat, at: int) -> None:
+    """Add a tile to the one that `store_tile` wrote to out[at:]."""
+    store_tile(add_tiles(load_tile(out, at), tile), out, at)
+
+
 def _multiply_panels(
     a: Flat,
     rows: Ints,
@@ -367,4 +372,5 @@ dot_rows = jit(_dot_rows)
 load_tile = jit(_load_tile, inline=True)
 store_tile = jit(_store_tile, inline=True)
 store_rows = jit(_store_rows, inline=True)
+accumulate = jit(_accumulate, inline=True)
 multiply_panels = jit(_multiply_panels)

@@ -101,7 +101,6 @@ class TransformerPrior(Prior):
 
     def decoder_weights(self) -> DecoderWeights:
         """Copy the weights into the stacks that the kernel takes."""
-
         blocks = [_arrays(block) for block in self.blocks]
 
         def stack(name: str) -> Array:

@@ -1,5 +1,6 @@
 """Which source pixels an output pixel reads, and padded copies of images."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +84,48 @@ def phase_of(
     back = (r * dilation - phase) // stride
     nearest = int(back[0]) if back.size else 0
     return r, nearest - back, first, entry - nearest
+
+
+class Phase(NamedTuple):
+    """One of stride² parts of an input gradient, a convolution of gy with stride 1.
+
+    rows, cols                 taps of the kernel that it meets, by growing source pixel
+    row_sources, col_sources   their sources, from the window's corner on
+    """
+
+    rows: Ints
+    cols: Ints
+    row_sources: Ints
+    col_sources: Ints
+    window: Window
+
+
+def phases_of(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Iterator[Phase]:
+    """List the phases of the input gradient that have pixels in an image (H, W)."""
+    of_rows, of_cols = (
+        [phase_of(phase, taps, stride, padding, dilation) for phase in range(stride)]
+        for taps in kernel
+    )
+    for rows, row_sources, out_top, top in of_rows:
+        for cols, col_sources, out_left, left in of_cols:
+            grid_h = -(-(size[0] - out_top) // stride)
+            grid_w = -(-(size[1] - out_left) // stride)
+            if grid_h > 0 and grid_w > 0:
+                reach_h, reach_w = (
+                    int(sources[-1]) + 1 if sources.size else 0
+                    for sources in (row_sources, col_sources)
+                )
+                window = Window(
+                    *(grid_h, grid_w, 1, top, left, reach_h, reach_w),
+                    *(stride, out_top, out_left),
+                )
+                yield Phase(rows, cols, row_sources, col_sources, window)
 
 
 def _pad_image(

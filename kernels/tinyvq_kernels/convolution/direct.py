@@ -23,12 +23,10 @@ from tinyvq_kernels._layout import pack_columns, pack_panel
 from tinyvq_kernels._tile import (
     LINK,
     TILE_BYTES,
-    add_tiles,
+    accumulate,
     dot_rows,
-    load_tile,
     multiply_panels,
     outer_tile,
-    store_tile,
     tile_width,
 )
 from tinyvq_kernels._types import Array, Flat, Ints
@@ -38,7 +36,7 @@ from tinyvq_kernels.convolution._window import (
     forward_window,
     images_of,
     pad_image,
-    phase_of,
+    phases_of,
 )
 
 
@@ -75,36 +73,15 @@ def conv2d_input_grad(
     """Run the input gradient, phase by phase."""
     c = w.shape[2]
     gx = np.empty((gy.shape[0], *size, c), gy.dtype)
-    for phase_h in range(stride):
-        for phase_w in range(stride):
-            r, source_r, out_top, top = phase_of(
-                phase_h, w.shape[0], stride, padding, dilation
-            )
-            s, source_s, out_left, left = phase_of(
-                phase_w, w.shape[1], stride, padding, dilation
-            )
-            grid_h = -(-(size[0] - out_top) // stride)
-            grid_w = -(-(size[1] - out_left) // stride)
-            if grid_h <= 0 or grid_w <= 0:
-                continue
-            if not (r.size and s.size):  # no tap ever reads these pixels
-                gx[:, out_top::stride, out_left::stride] = 0 if b is None else b
-                continue
-            window = Window(
-                grid_h,
-                grid_w,
-                1,
-                top,
-                left,
-                int(source_r[-1]) + 1,
-                int(source_s[-1]) + 1,
-                stride,
-                out_top,
-                out_left,
-            )
-            taps = w[r[:, None], s].transpose(0, 1, 3, 2)  # (R', S', K, C)
-            packed = _pack(taps)
-            _run(gy, packed, b, gx, window, source_r, source_s, _is_narrow(taps))
+    for phase in phases_of(size, w.shape[:2], stride, padding, dilation):
+        window = phase.window
+        if not (phase.rows.size and phase.cols.size):  # no tap reads these pixels
+            here = gx[:, window.out_top :: stride, window.out_left :: stride]
+            here[...] = 0 if b is None else b
+            continue
+        taps = w[phase.rows[:, None], phase.cols].transpose(0, 1, 3, 2)  # (R',S',K,C)
+        reads = phase.row_sources, phase.col_sources
+        _run(gy, _pack(taps), b, gx, window, *reads, _is_narrow(taps))
     return gx
 
 
@@ -332,7 +309,7 @@ def _add_entries(
                     *(read, sources, first, last, at, count, columns, others, column)
                 )
                 here = to + l * tile
-                store_tile(add_tiles(load_tile(partial, here), sums), partial, here)
+                accumulate(sums, partial, here)
         to += (run + 5) // 6 * 6 * tile
 
 
@@ -353,7 +330,7 @@ def _add_turned(
             last = min(first + LINK, sources.size)
             at = taps[t] + column
             sums = outer_tile(gy, others, first, last, 0, k, read, sources, at)
-            store_tile(add_tiles(load_tile(partial, to), sums), partial, to)
+            accumulate(sums, partial, to)
         to += 6 * TILE_BYTES // read.itemsize
 
 

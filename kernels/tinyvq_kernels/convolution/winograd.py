@@ -56,7 +56,7 @@ from tinyvq_kernels.convolution._window import (
     forward_window,
     images_of,
     pad_image,
-    phase_of,
+    phases_of,
 )
 
 BLOCK = 6144  # values of one V a block, about: V and M stay in the second-level cache
@@ -143,19 +143,10 @@ def conv2d_input_grad(
     turned = np.empty(w.size, w.dtype)
     transpose(flat(w), k, c, turned)  # (R,S,K,C)
     gx = np.empty((gy.shape[0], *size, c), gy.dtype)
-    phases = [phase_of(i, taps, stride, padding, dilation) for i in range(stride)]
-    for r, _, out_top, top in phases:
-        for s, _, out_left, left in phases:
-            grid_h = -(-(size[0] - out_top) // stride)
-            grid_w = -(-(size[1] - out_left) // stride)
-            if grid_h > 0 and grid_w > 0:
-                window = Window(
-                    *(grid_h, grid_w, 1, top, left, r.size, s.size),
-                    *(stride, out_top, out_left),
-                )
-                places = _places(r[None], s[None], w.shape)
-                plan = plan_of(window, r.size, 1, k, k)
-                _run(gy, turned, places, b, gx, window, plan)
+    for phase in phases_of(size, (taps, taps), stride, padding, dilation):
+        places = _places(phase.rows[None], phase.cols[None], w.shape)
+        plan = plan_of(phase.window, phase.rows.size, 1, k, k)
+        _run(gy, turned, places, b, gx, phase.window, plan)
     return gx
 
 

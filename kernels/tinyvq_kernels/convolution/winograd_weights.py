@@ -13,10 +13,8 @@ from tinyvq_kernels._simd import VECTOR_BYTES
 from tinyvq_kernels._tile import (
     LINK,
     TILE_BYTES,
-    add_tiles,
-    load_tile,
+    accumulate,
     outer_tile,
-    store_tile,
     tile_width,
 )
 from tinyvq_kernels._types import Array, Flat, Ints
@@ -151,7 +149,7 @@ def _product_tasks(
             for channel in range(0, plan.depth, 6):
                 to, at = (task * height + channel) * wide, values + channel
                 sums = outer_tile(*(v, rows, first, last, at, 6, upstream, columns, w))
-                store_tile(add_tiles(load_tile(m, to), sums), m, to)
+                accumulate(sums, m, to)
 
 
 def _transform_tasks(

@@ -7,7 +7,7 @@ import numpy as np
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import transpose
-from tinyvq_kernels._tile import TILE_BYTES, multiply_tile, store_rows, tile_width
+from tinyvq_kernels._tile import TILE_BYTES, multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat
 
 BLOCK = 48  # rows a task: 8 tiles, so that a panel of b is used while it is in cache
@@ -108,15 +108,13 @@ def _block_products(
             dest[i] = (item * rows + first + i) * columns
         base[count:] = base[count - 1]
         taps = np.zeros(1, np.int64)
-        start = np.zeros(tile, c.dtype)
+        start = np.zeros(panels * tile, c.dtype)
         spare = np.empty(6 * tile, c.dtype)
-        for panel in range(panels):
-            at = (item * panels + panel) * length * tile
-            valid = min(tile, columns - panel * tile)
-            for i in range(0, count, 6):
-                sums = multiply_tile(a, base, i, taps, length, packed, at, start, 0)
-                left = min(6, count - i)
-                store_rows(sums, c, dest, i, left, panel * tile, valid, spare)
+        at = item * panels * length * tile
+        multiply_panels(
+            *(a, base, count, taps, length, packed, at, start),
+            *(c, dest, 0, columns, spare),
+        )
 
 
 _pack = jit(_pack_panels, parallel=True)
