@@ -65,14 +65,26 @@ CACHE_DIR = _choose_cache_dir()
 
 
 def jit(
-    function: Callable[P, R], *, parallel: bool = False, inline: bool = False
+    function: Callable[P, R],
+    *,
+    parallel: bool = False,
+    inline: bool = False,
+    allocates: bool = False,
 ) -> Callable[P, R]:
     """Compile a function for the CPU on its first call with each set of types.
 
-    No `fastmath`: the order of every sum is part of a kernel's contract. `inline` puts
-    the body into its caller, which a register tile needs.
+    parallel   its `prange` loops run on all threads
+    inline     its body is put into its caller, which a register tile needs
+    allocates  it makes arrays, as a parallel one may
+
+    No `fastmath`: the order of every sum is part of a kernel's contract. A function
+    that makes no arrays counts no references: its caller holds what it is given. The
+    counts are atomic, and eight of them around each register tile cost as much as half
+    of the tile's products.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    if not (parallel or allocates):
+        options["_nrt"] = False
     if inline:
         return numba.njit(function, forceinline=True, **options)  # type: ignore[no-any-return]
     before = config.CACHE_DIR

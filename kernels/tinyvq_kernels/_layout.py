@@ -1,6 +1,7 @@
 """Matrices put into the order in which kernels read them."""
 
 from tinyvq_kernels._jit import jit, prange
+from tinyvq_kernels._simd import copy
 from tinyvq_kernels._types import Flat
 
 SQUARE = 16  # values a side of what is transposed at once
@@ -18,10 +19,8 @@ def _pack_panel(
     """Copy `width` columns of some rows of a matrix (.., columns), zeros beyond."""
     valid = min(width, columns - column)
     for l in range(rows):
-        here = packed[l * width : (l + 1) * width]
-        source = (first + l) * columns + column
-        here[:valid] = matrix[source : source + valid]
-        here[valid:] = 0
+        copy(packed, l * width, matrix, (first + l) * columns + column, valid)
+        packed[l * width + valid : (l + 1) * width] = 0
 
 
 def _pack_columns(

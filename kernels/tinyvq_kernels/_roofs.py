@@ -16,7 +16,15 @@ import numpy.typing as npt
 from numba import get_num_threads
 
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._simd import VECTOR_BYTES, add, fma, lanes_of, load, splat, store
+from tinyvq_kernels._simd import (
+    add,
+    fma,
+    lanes_in,
+    lanes_of,
+    load,
+    splat,
+    store,
+)
 from tinyvq_kernels._types import Flat
 
 CHAINS = 12  # as many sums in flight as a register tile has
@@ -69,7 +77,7 @@ def _chain_of_each(start: Flat, rounds: int, ends: Flat, at: int) -> None:
 
     The values go to 1/2, never to 0: numbers near 0 would be slower.
     """
-    n = VECTOR_BYTES // start.itemsize
+    n = lanes_in(start)
     half = splat(start.dtype.type(0.5))
     quarter = splat(start.dtype.type(0.25))
     a, b, c = load(start, 0), load(start, n), load(start, 2 * n)
@@ -95,14 +103,14 @@ def _chain_of_each(start: Flat, rounds: int, ends: Flat, at: int) -> None:
 
 
 def _all_chains(start: Flat, rounds: int, tasks: int, ends: Flat) -> None:
-    lanes = VECTOR_BYTES // start.itemsize
+    lanes = lanes_in(start)
     for task in prange(tasks):
         _chain(start, rounds, ends, task * lanes)
 
 
 def _copy_block(source: Flat, target: Flat, first: int, last: int) -> None:
     """Copy source[first:last], whole vectors."""
-    for i in range(first, last, VECTOR_BYTES // source.itemsize):
+    for i in range(first, last, lanes_in(source)):
         store(target, i, load(source, i))
 
 

@@ -10,6 +10,7 @@ kernels need:
     v = load(a, i)          the vector a[i : i+lanes] of a 1-D contiguous array
     v = load_like(u, a, i)  as many elements of a as the vector u has lanes
     store(a, i, v)          write it back
+    copy(a, i, b, k, n)     write b[k : k+n] to a[i : i+n], two places apart
     v = broadcast(a, i)     a[i] in every lane
     v = splat(x)            the scalar x in every lane
     r = fma(a, b, c)        a·b + c with one rounding, vectors or scalars
@@ -20,6 +21,7 @@ kernels need:
     r = select(m, a, b)     a where the mask holds, else b
     i = bits(x), x = from_bits(i)   a scalar float and the integer of the same bits
     k = indices(like, i)    the int32 i in as many lanes as `like` has
+    n = lanes_in(a)         how many elements of a one vector holds, a constant
 
 A local variable of vector type is a register. Inside a kernel compiled by `jit` the
 operations are single instructions; outside they cannot be called. They check no bounds.
@@ -119,6 +121,23 @@ def load(typingctx: Any, array: Any, i: Any) -> Any:
 
 
 @_instruction
+def lanes_in(typingctx: Any, array: Any) -> Any:
+    """Count the elements of the array in one vector, while compiling.
+
+    `VECTOR_BYTES // array.itemsize` would divide at each call: Numba reads the size of
+    an element from the array at hand.
+    """
+    if not _is_flat(array):
+        return None
+    count = _vector_of(array.dtype).lanes
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.get_constant(types.intp, count)
+
+    return types.intp(array), generate
+
+
+@_instruction
 def load_like(typingctx: Any, like: Any, array: Any, i: Any) -> Any:
     """Load as many elements of the array as the vector `like` has lanes."""
     if not (_is_flat(array) and isinstance(like, Vector)):
@@ -144,6 +163,26 @@ def store(typingctx: Any, array: Any, i: Any, vector: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
+
+
+@_instruction
+def copy(typingctx: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
+    """Write source[k : k+n] to to[i : i+n], which do not overlap.
+
+    Numba's own assignment of a slice first asks whether they do.
+    """
+    if not (_is_flat(to) and _is_flat(source) and to.dtype == source.dtype):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        there = _pointer(context, builder, to, args[0], args[1])
+        here = _pointer(context, builder, source, args[2], args[3])
+        size = context.get_abi_sizeof(context.get_value_type(to.dtype))
+        cgutils.raw_memcpy(builder, there, here, args[4], size)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    place = types.intp
+    return types.void(to, place, source, place, place), generate
 
 
 @_instruction

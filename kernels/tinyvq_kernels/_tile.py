@@ -31,6 +31,7 @@ from tinyvq_kernels._simd import (
     add,
     broadcast,
     fma,
+    lanes_in,
     lanes_of,
     load,
     splat,
@@ -65,7 +66,7 @@ def _chain(
 
     w[l, :] are the two vectors from w[at:] on, then the next two, ...
     """
-    lanes = VECTOR_BYTES // w.itemsize
+    lanes = lanes_in(w)
     r0, r1, r2 = rows[i], rows[i + 1], rows[i + 2]
     r3, r4, r5 = rows[i + 3], rows[i + 4], rows[i + 5]
     a00, a01, a10, a11, a20, a21, a30, a31, a40, a41, a50, a51 = tile
@@ -97,7 +98,7 @@ def _chain(
 def _start_tile(start: Flat, s: int) -> Tile:
     """Give all six rows the two vectors start[s:]."""
     u = load(start, s)
-    v = load(start, s + VECTOR_BYTES // start.itemsize)
+    v = load(start, s + lanes_in(start))
     return u, v, u, v, u, v, u, v, u, v, u, v
 
 
@@ -137,7 +138,7 @@ def _multiply_tile(
     s: int,
 ) -> Tile:
     """Return the tile of rows i .. i+5 against the packed columns w[at:], in links."""
-    width = TILE_BYTES // w.itemsize
+    width = 2 * lanes_in(w)
     total = start_tile(start, s)
     o = splat(w.dtype.type(0))
     zero = o, o, o, o, o, o, o, o, o, o, o, o
@@ -173,7 +174,7 @@ def _outer_tile(
     For sums over pixels: `count` neighbours of a, 1 .. 6, times two vectors of w. Rows
     of the tile beyond `count` repeat the last.
     """
-    lanes = VECTOR_BYTES // w.itemsize
+    lanes = lanes_in(w)
     o = splat(w.dtype.type(0))
     i1, i2, i3 = min(1, count - 1), min(2, count - 1), min(3, count - 1)
     i4, i5 = min(4, count - 1), min(5, count - 1)
@@ -222,7 +223,7 @@ def _dot_rows(
     a run: each sum is kept in as many parts as a vector has lanes. The run is whole
     vectors. `rows` has three more entries than count, which need only be valid.
     """
-    lanes = VECTOR_BYTES // a.itemsize
+    lanes = lanes_in(a)
     length = taps.size * run
     o = splat(a.dtype.type(0))
     for i in range(0, count, 4):
@@ -256,7 +257,7 @@ def _dot_rows(
 
 def _load_tile(a: Flat, at: int) -> Tile:
     """Read a tile that `store_tile` wrote."""
-    n = VECTOR_BYTES // a.itemsize
+    n = lanes_in(a)
     return (
         load(a, at),
         load(a, at + n),
@@ -275,7 +276,7 @@ def _load_tile(a: Flat, at: int) -> Tile:
 
 def _store_tile(tile: Tile, out: Flat, at: int) -> None:
     """Write the 6×2 vectors of a tile one after another to out[at:]."""
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_in(out)
     store(out, at, tile[0])
     store(out, at + lanes, tile[1])
     store(out, at + 2 * lanes, tile[2])
@@ -301,7 +302,7 @@ def _store_rows(
     spare: Flat,
 ) -> None:
     """Write the first `rows` × `columns` of a tile to out[dest[i + row] + at :]."""
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_in(out)
     if rows == 6 and columns == 2 * lanes:
         d0, d1, d2 = dest[i] + at, dest[i + 1] + at, dest[i + 2] + at
         d3, d4, d5 = dest[i + 3] + at, dest[i + 4] + at, dest[i + 5] + at
@@ -352,7 +353,7 @@ def _multiply_panels(
     A panel, a tile wide, meets all rows while it is in cache; the first one stands at
     packed[panel:]. `rows` has five more entries than count, which need only be valid.
     """
-    width = TILE_BYTES // out.itemsize
+    width = 2 * lanes_in(out)
     for column in range(0, columns, width):
         valid = min(width, columns - column)
         for i in range(0, count, 6):

@@ -41,7 +41,7 @@ def test_a_rate_is_what_was_done_over_its_time(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_roofs, "get_num_threads", lambda: threads)
     monkeypatch.setattr(_roofs, "ROUNDS", 10)
     monkeypatch.setattr(_roofs, "COPIED", 4 * _roofs.BLOCK)
-    lanes = _roofs.VECTOR_BYTES // 8
+    lanes = _roofs.lanes_of(8)
     done = 2 * 10 * 12 * lanes * _roofs.TASKS * threads
     assert peak_flops("float64") == done / 0.5
     assert peak_flops("float32") == 2 * done / 0.5

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit
+from tinyvq_kernels._simd import copy
 from tinyvq_kernels._types import Array, Flat, Ints
 
 
@@ -143,7 +144,8 @@ def _pad_image(
         to[: first * c] = 0
         to[last * c :] = 0
         begin = ((image * height + top + row) * width + left + first) * c
-        to[first * c : last * c] = images.values[begin : begin + (last - first) * c]
+        inside = (row * cols + first) * c
+        copy(padded, inside, images.values, begin, (last - first) * c)
 
 
 pad_image = jit(_pad_image)

@@ -20,9 +20,9 @@ import numpy as np
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import pack_columns, pack_panel
+from tinyvq_kernels._simd import lanes_in
 from tinyvq_kernels._tile import (
     LINK,
-    TILE_BYTES,
     accumulate,
     dot_rows,
     multiply_panels,
@@ -225,7 +225,7 @@ def _gather_bands(
         if narrow:
             dot_rows(read, base, pixels, taps, run, packed, start, out.values, dest, k)
         else:
-            spare = np.empty(6 * TILE_BYTES // read.itemsize, read.dtype)
+            spare = np.empty(12 * lanes_in(read), read.dtype)
             multiply_panels(
                 *(read, base, pixels, taps, run, packed, 0, start),
                 *(out.values, dest, 0, k, spare),
@@ -299,7 +299,7 @@ def _add_entries(
     to: int,
 ) -> None:
     """Add an image's sums: rows of a tile are six entries of a run, columns are k."""
-    tile = TILE_BYTES // read.itemsize
+    tile = 2 * lanes_in(read)
     for t in range(taps.size):
         for first in range(0, sources.size, LINK):
             last = min(first + LINK, sources.size)
@@ -331,7 +331,7 @@ def _add_turned(
             at = taps[t] + column
             sums = outer_tile(gy, others, first, last, 0, k, read, sources, at)
             accumulate(sums, partial, to)
-        to += 6 * TILE_BYTES // read.itemsize
+        to += 12 * lanes_in(read)
 
 
 add_entries = jit(_add_entries)

@@ -42,8 +42,8 @@ import numpy as np
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import transpose
-from tinyvq_kernels._simd import VECTOR_BYTES, add, load, store
-from tinyvq_kernels._tile import TILE_BYTES, multiply_panels, tile_width
+from tinyvq_kernels._simd import VECTOR_BYTES, add, lanes_in, load, store
+from tinyvq_kernels._tile import multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat, Ints
 from tinyvq_kernels.convolution._transforms import (
     transform_products,
@@ -182,7 +182,7 @@ def _transform_channels(
     w: Flat, places: Ints, c: int, k: int, plan: Plan, u: Flat
 ) -> None:
     """Fill u (e, panels, depth, tile) with G g Gᵀ of each channel of each phase."""
-    lanes = VECTOR_BYTES // w.itemsize
+    lanes = lanes_in(w)
     wide = 2 * lanes
     step = (k + wide - 1) // wide * plan.depth * wide
     for channel in prange(plan.depth):
@@ -208,7 +208,7 @@ def _transform_band(
     step  from one position e of v to the next
     """
     c, s, r = source.channels, plan.phases, plan.r
-    lanes = VECTOR_BYTES // v.itemsize
+    lanes = lanes_in(v)
     top = unit % plan.bands * plan.band
     rows = min(plan.band, plan.down - top)
     read_h, read_w = s * (2 * rows + r - 1), s * (2 * plan.across + r - 1)
@@ -238,7 +238,7 @@ def _write_band(
 ) -> None:
     """Turn the products of a unit's tiles, m (e, tiles, k), into outputs."""
     k, spread = out.channels, window.spread
-    lanes = VECTOR_BYTES // m.itemsize
+    lanes = lanes_in(m)
     top = unit % plan.bands * plan.band
     down, right = spread * out.width * k, spread * k
     for tile in range(min(plan.band, plan.down - top) * plan.across):
@@ -264,7 +264,7 @@ def _multiply_block(
 ) -> None:
     """m[e] = v[e] · u[e] for the first `count` of `size` tiles."""
     v_step, m_step = size * depth + PAD, size * k + PAD
-    wide = TILE_BYTES // m.itemsize
+    wide = 2 * lanes_in(m)
     panels = (k + wide - 1) // wide
     rows, dest = np.empty(count + 5, np.int64), np.empty(count, np.int64)
     for i in range(count + 5):
@@ -323,6 +323,6 @@ padded_size = jit(_padded_size)
 tiles_before = jit(_tiles_before)
 transform_band = jit(_transform_band)
 write_band = jit(_write_band)
-multiply_block = jit(_multiply_block)
+multiply_block = jit(_multiply_block, allocates=True)
 _transform_kernel = jit(_transform_channels, parallel=True)
 _convolve = jit(_convolve_units, parallel=True)

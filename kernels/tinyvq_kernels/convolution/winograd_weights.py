@@ -9,10 +9,9 @@ import numba
 import numpy as np
 
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._simd import VECTOR_BYTES
+from tinyvq_kernels._simd import lanes_in
 from tinyvq_kernels._tile import (
     LINK,
-    TILE_BYTES,
     accumulate,
     outer_tile,
     tile_width,
@@ -114,7 +113,7 @@ def _upstream_band(
 ) -> None:
     """Write A gy Aᵀ of a unit's tiles; outputs beyond the last count as 0."""
     k = upper.channels
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_in(out)
     wide = 2 * lanes
     step = (k + wide - 1) // wide * tiles * wide + PAD
     top = unit % plan.bands * plan.band
@@ -138,7 +137,7 @@ def _product_tasks(
     m: Flat,
 ) -> None:
     """Add to m (e, panels, depth, tile) what the first `count` tiles give."""
-    wide, tiles = TILE_BYTES // v.itemsize, rows.size
+    wide, tiles = 2 * lanes_in(v), rows.size
     height = (plan.depth + 5) // 6 * 6
     for task in prange(plan.points * plan.points * panels):
         e = task // panels
@@ -156,7 +155,7 @@ def _transform_tasks(
     m: Flat, panels: int, plan: Plan, taps: int, c: int, k: int, gw: Flat
 ) -> None:
     """Turn the sums m (e, panels, depth, tile) into gw (taps, taps, c, k)."""
-    lanes, s = VECTOR_BYTES // m.itemsize, plan.phases
+    lanes, s = lanes_in(m), plan.phases
     wide, height = 2 * lanes, (plan.depth + 5) // 6 * 6
     row, column = s * taps * c * k, s * c * k
     for channel in prange(plan.depth):

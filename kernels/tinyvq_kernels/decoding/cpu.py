@@ -17,8 +17,8 @@ from tinyvq_kernels._door import flat
 from tinyvq_kernels._exponential import exponential
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import pack_columns
-from tinyvq_kernels._simd import VECTOR_BYTES, fma, load, splat, store
-from tinyvq_kernels._tile import TILE_BYTES, multiply_panels, tile_width
+from tinyvq_kernels._simd import copy, fma, lanes_in, load, splat, store
+from tinyvq_kernels._tile import multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat
 from tinyvq_kernels.decoding.reference import CUBIC, LINEAR
 from tinyvq_kernels.decoding.weights import DecoderWeights
@@ -136,10 +136,14 @@ def _step_tasks(
         y, mixed = np.empty(rows * width, x.dtype), np.empty(rows * width, x.dtype)
         qkv = np.empty(rows * 3 * width, x.dtype)
         wide = np.empty(rows * 4 * width, x.dtype)
+        scores, sums = np.empty(sizes.wide_t, x.dtype), np.empty(sizes.wide_e, x.dtype)
         for layer in range(sizes.layers):
             normalize(h, rows, w.norm1, layer, sizes.eps, y)
             multiply(y, rows, w.qkv, w.qkv_bias, layer, qkv)
-            attend(qkv, rows, first, layer, sizes, position, keys, values, mixed)
+            attend(
+                *(qkv, rows, first, layer, sizes, position, keys, values, mixed),
+                *(scores, sums),
+            )
             multiply(mixed, rows, w.project, w.project_bias, layer, y)
             h += y
             normalize(h, rows, w.norm2, layer, sizes.eps, y)
@@ -182,7 +186,7 @@ def _multiply(
 ) -> None:
     """y = x w + b of one layer: x (rows, length), y (rows, columns)."""
     length, columns = x.size // rows, y.size // rows
-    tile = TILE_BYTES // x.itemsize
+    tile = 2 * lanes_in(x)
     padded = (columns + tile - 1) // tile * tile
     places, dest = np.empty(rows + 5, np.int64), np.empty(rows, np.int64)
     for i in range(rows + 5):
@@ -209,13 +213,16 @@ def _attend(
     keys: Flat,
     values: Flat,
     mixed: Flat,
+    scores: Flat,
+    sums: Flat,
 ) -> None:
-    """Cache the keys and values of a position; mix values for its queries."""
+    """Cache the keys and values of a position; mix values for its queries.
+
+    scores, sums  memory for one head's
+    """
     width, size = sizes.width, sizes.width // sizes.heads
-    lanes = VECTOR_BYTES // qkv.itemsize
+    lanes = lanes_in(qkv)
     scale, nothing = qkv.dtype.type(1 / math.sqrt(size)), qkv.dtype.type(0)
-    scores = np.empty(sizes.wide_t, qkv.dtype)
-    sums = np.empty(sizes.wide_e, qkv.dtype)
     for row in range(rows):
         for head in range(sizes.heads):
             at = row * 3 * width + head * size
@@ -242,9 +249,7 @@ def _attend(
                     here = load(values, value + s * sizes.wide_e + e)
                     total = fma(splat(scores[s] * share), here, total)
                 store(sums, e, total)
-            mixed[row * width + head * size : row * width + (head + 1) * size] = sums[
-                :size
-            ]
+            copy(mixed, row * width + head * size, sums, 0, size)
 
 
 def _soften(scores: Flat) -> Any:
@@ -269,7 +274,7 @@ def _gelu(x: Flat) -> None:
 
 
 normalize = jit(_normalize)
-multiply = jit(_multiply)
+multiply = jit(_multiply, allocates=True)
 soften = jit(_soften)
 attend = jit(_attend)
 gelu = jit(_gelu)

@@ -7,7 +7,8 @@ import numpy as np
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import transpose
-from tinyvq_kernels._tile import TILE_BYTES, multiply_panels, tile_width
+from tinyvq_kernels._simd import copy, lanes_in
+from tinyvq_kernels._tile import multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat
 
 BLOCK = 48  # rows a task: 8 tiles, so that a panel of b is used while it is in cache
@@ -82,9 +83,7 @@ def _pack_panels(
             here[:] = 0
         if column == 1:
             for l in range(length):
-                here[l * width : l * width + valid] = b[
-                    source + l * row : source + l * row + valid
-                ]
+                copy(here, l * width, b, source + l * row, valid)
         else:
             for j in range(valid):
                 for l in range(length):
@@ -94,7 +93,7 @@ def _pack_panels(
 def _block_products(
     a: Flat, packed: Flat, c: Flat, batch: int, rows: int, length: int, columns: int
 ) -> None:
-    tile = TILE_BYTES // c.itemsize
+    tile = 2 * lanes_in(c)
     blocks = (rows + BLOCK - 1) // BLOCK
     panels = (columns + tile - 1) // tile
     for task in prange(batch * blocks):

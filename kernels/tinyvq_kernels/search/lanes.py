@@ -17,18 +17,18 @@ import numpy as np
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._simd import (
-    VECTOR_BYTES,
     any_lane,
     bits,
     broadcast,
     greater,
     indices,
+    lanes_in,
     load,
     load_like,
     select,
     store,
 )
-from tinyvq_kernels._tile import TILE_BYTES, Tile, chain
+from tinyvq_kernels._tile import Tile, chain
 from tinyvq_kernels._types import Array, Flat, Ints, Vec
 from tinyvq_kernels.search.reference import check_range
 from tinyvq_kernels.search.tiled import code_starts
@@ -93,7 +93,7 @@ def _search_tasks(
     few: bool,
     found: Ints,
 ) -> None:
-    wide = TILE_BYTES // z.itemsize
+    wide = 2 * lanes_in(z)
     m = places.size - 5
     for task in prange((n + BLOCKS * wide - 1) // (BLOCKS * wide)):
         first = task * BLOCKS * wide
@@ -117,7 +117,7 @@ def _search_tasks(
 
 def _turn_rows(z: Flat, first: int, rows: int, depth: int, turned: Flat) -> None:
     """Put rows first .. of z (.., depth) into blocks (depth, wide): a row a lane."""
-    wide = TILE_BYTES // z.itemsize
+    wide = 2 * lanes_in(z)
     for i in range(rows):
         to = i // wide * depth * wide + i % wide
         for d in range(depth):
@@ -139,7 +139,7 @@ def _search_block(
     at: int,
 ) -> None:
     """Let codes begin .. end-1 compete for the two vectors of rows turned[w:]."""
-    lanes = VECTOR_BYTES // codes.itemsize
+    lanes = lanes_in(codes)
     b0, b1 = load(best, at), load(best, at + lanes)
     k0, k1 = load_like(b0, code, at), load_like(b1, code, at + lanes)
     for i in range(begin, end, 6):

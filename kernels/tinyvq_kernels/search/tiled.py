@@ -13,16 +13,16 @@ from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._layout import pack_columns
 from tinyvq_kernels._simd import (
-    VECTOR_BYTES,
     fma,
     greater,
     indices,
+    lanes_in,
     load,
     load_like,
     select,
     store,
 )
-from tinyvq_kernels._tile import TILE_BYTES, chain_tile, store_tile, tile_width
+from tinyvq_kernels._tile import chain_tile, store_tile, tile_width
 from tinyvq_kernels._types import Array, Flat, Ints
 from tinyvq_kernels.search.reference import check_range
 
@@ -57,7 +57,7 @@ def _code_starts(codes: Flat, m: int, depth: int, start: Flat) -> None:
 def _search_blocks(
     z: Flat, n: int, depth: int, packed: Flat, start: Flat, found: Ints
 ) -> None:
-    tile = TILE_BYTES // z.itemsize
+    tile = 2 * lanes_in(z)
     for task in prange((n + BLOCK - 1) // BLOCK):
         first = task * BLOCK
         rows = min(BLOCK, n - first)
@@ -90,7 +90,7 @@ def _keep_best(fresh: Flat, panel: int, scores: Flat, panels: Ints, at: int) -> 
 
     Strictly greater: among equal scores of a lane the first panel stays.
     """
-    lanes = VECTOR_BYTES // scores.itemsize
+    lanes = lanes_in(scores)
     for i in range(0, 12 * lanes, lanes):
         score = load(fresh, i)
         best = load(scores, at + i)
