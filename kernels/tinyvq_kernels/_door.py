@@ -10,6 +10,12 @@ from tinyvq_kernels._table import NAMES, backend_of
 def check_floats(op: str, **arrays: Any) -> None:
     """Raise TypeError unless all arrays have one float dtype and one backend."""
     (first_name, first), *others = arrays.items()
+    kind = type(first), first.dtype
+    if first.dtype.char in NAMES and all(
+        (type(array), array.dtype) == kind for _, array in others
+    ):
+        backend_of(first)
+        return
     for name, array in arrays.items():
         backend_of(array)
         if array.dtype.char not in NAMES:

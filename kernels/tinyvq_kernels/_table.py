@@ -43,7 +43,7 @@ class Kernel:
     default: bool = False
 
 
-_TABLE: dict[tuple[str, str, str], Kernel] = {}
+_LADDERS: dict[str, list[Kernel]] = {}  # of each operation, in the order to read them
 _OVERRIDES: ContextVar[dict[str, str] | None] = ContextVar("overrides", default=None)
 Watch = Callable[[str, Callable[..., Any]], Callable[..., Any]]
 _WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
@@ -52,12 +52,14 @@ _WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 def declare(*ladder: Kernel) -> None:
     """Enter an operation's variants into the table, in the order to read them."""
     for kernel in ladder:
-        _TABLE[kernel.op, kernel.backend, kernel.variant] = kernel
+        _LADDERS.setdefault(kernel.op, []).append(kernel)
 
 
 def kernels(op: str | None = None) -> tuple[Kernel, ...]:
     """List all kernels, or those of one operation."""
-    return tuple(k for k in _TABLE.values() if op is None or k.op == op)
+    if op is not None:
+        return tuple(_LADDERS.get(op, ()))
+    return tuple(kernel for ladder in _LADDERS.values() for kernel in ladder)
 
 
 def backend_of(array: Any) -> str:
@@ -77,7 +79,7 @@ def resolve(op: str, like: Any) -> Callable[..., Any]:
     backend = backend_of(like)
     name = NAMES.get(like.dtype.char, "another dtype")
     wanted = (_OVERRIDES.get() or {}).get(op)
-    for kernel in kernels(op):
+    for kernel in _LADDERS.get(op, ()):
         chosen = kernel.variant == wanted if wanted else kernel.default
         if chosen and kernel.backend == backend and name in kernel.dtypes:
             watch, found = _WATCH.get(), kernel.load()

@@ -163,43 +163,45 @@ def _outer_tile(
     rows: Ints,
     first: int,
     last: int,
-    at: int,
-    count: int,
+    entries: Ints,
+    e: int,
     w: Flat,
     w_rows: Ints,
-    w_at: int,
+    column: int,
 ) -> Tile:
-    """Return the tile Σ_l a[rows[l] + at + i] · w[w_rows[l] + w_at :], in one chain.
+    """Return the tile Σ_l a[rows[l] + entry_i] · w[w_rows[l] + column :], in one chain.
 
-    For sums over pixels: `count` neighbours of a, 1 .. 6, times two vectors of w. Rows
-    of the tile beyond `count` repeat the last.
+    For sums over pixels: six entries of a, entries[e : e+6], times two vectors of w.
+    Rows of the tile beyond the last entry repeat it.
     """
     lanes = lanes_in(w)
     o = splat(w.dtype.type(0))
-    i1, i2, i3 = min(1, count - 1), min(2, count - 1), min(3, count - 1)
-    i4, i5 = min(4, count - 1), min(5, count - 1)
+    end = entries.size - 1
+    e0, e1, e2 = entries[e], entries[min(e + 1, end)], entries[min(e + 2, end)]
+    e3, e4 = entries[min(e + 3, end)], entries[min(e + 4, end)]
+    e5 = entries[min(e + 5, end)]
     a00 = a01 = a10 = a11 = a20 = a21 = a30 = a31 = a40 = a41 = a50 = a51 = o
     for l in range(first, last):
-        row = rows[l] + at
-        column = w_rows[l] + w_at
-        w0 = load(w, column)
-        w1 = load(w, column + lanes)
-        x = broadcast(a, row)
+        row = rows[l]
+        w_row = w_rows[l] + column
+        w0 = load(w, w_row)
+        w1 = load(w, w_row + lanes)
+        x = broadcast(a, row + e0)
         a00 = fma(x, w0, a00)
         a01 = fma(x, w1, a01)
-        x = broadcast(a, row + i1)
+        x = broadcast(a, row + e1)
         a10 = fma(x, w0, a10)
         a11 = fma(x, w1, a11)
-        x = broadcast(a, row + i2)
+        x = broadcast(a, row + e2)
         a20 = fma(x, w0, a20)
         a21 = fma(x, w1, a21)
-        x = broadcast(a, row + i3)
+        x = broadcast(a, row + e3)
         a30 = fma(x, w0, a30)
         a31 = fma(x, w1, a31)
-        x = broadcast(a, row + i4)
+        x = broadcast(a, row + e4)
         a40 = fma(x, w0, a40)
         a41 = fma(x, w1, a41)
-        x = broadcast(a, row + i5)
+        x = broadcast(a, row + e5)
         a50 = fma(x, w0, a50)
         a51 = fma(x, w1, a51)
     return a00, a01, a10, a11, a20, a21, a30, a31, a40, a41, a50, a51

@@ -10,7 +10,7 @@ The input gradient is the transposed convolution, bias included, so these three 
 conv_transpose2d and its gradients as well. float32 or float64; each call is
 2·N·P·Q·R·S·C·K flops. There is no im2col: extra memory is one padded image, or the
 transformed tiles of a few images, a thread, and the packed weights (the weight
-gradient: up to 8 partial sums of its result, or 16 transformed sums).
+gradient: up to 8 partial sums of its result, each perhaps of 16 transformed sums).
 
 Each result is a sum of short chains of fused multiply-adds in a fixed order, so no
 result depends on the number of threads, or on what else is in the batch. `fastest`

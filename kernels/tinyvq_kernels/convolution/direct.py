@@ -9,8 +9,8 @@ runs of neighbouring input values times packed weights. Its geometry is a `Windo
                     gradient splits into stride² phases, each a stride-1 convolution of
                     gy with a part of the flipped kernel, written stride pixels apart.
 
-The weight gradient has pixels as its inner dimension: six neighbouring kernel entries
-(r, s, c..c+5) times two vectors of output channels.
+The weight gradient has pixels as its inner dimension: six kernel entries (r, s, c)
+times two vectors of output channels.
 """
 
 import math
@@ -71,6 +71,8 @@ def conv2d_input_grad(
     dilation: int,
 ) -> Array:
     """Run the input gradient, phase by phase."""
+    if w.shape[:2] == (1, 1) and (stride, padding) == (1, 0):  # a matrix product
+        return conv2d(gy, w.swapaxes(2, 3), b, 1, 0, 1)
     c = w.shape[2]
     gx = np.empty((gy.shape[0], *size, c), gy.dtype)
     for phase in phases_of(size, w.shape[:2], stride, padding, dilation):
@@ -93,7 +95,7 @@ def conv2d_weight_grad(
     padding: int,
     dilation: int,
 ) -> Array:
-    """Run the weight gradient over up to 8 groups of images, then add the groups."""
+    """Run the weight gradient over groups of images, then add the groups up."""
     rows, cols = kernel
     n, height, wide, c = x.shape
     k = gy.shape[3]
@@ -102,23 +104,20 @@ def conv2d_weight_grad(
     inside = window.inside(height, wide)
     read_w = wide if inside else (window.grid_w - 1) * stride + window.cols
     taps, run = _runs(np.arange(rows) * dilation, np.arange(cols) * dilation, read_w, c)
-    # Six rows of a tile are entries of a run, its columns are k; of few k and many c,
-    # the other way round.
-    turned = k <= 6 and c % width == 0
-    panels, entries = (
-        (run // width, 6) if turned else (-(-k // width), -(-run // 6) * 6)
-    )
-    partial = np.zeros((min(n, 8), panels, taps.size, entries, width), x.dtype)
-    _weight_sums(
-        *(images_of(x), images_of(gy), window, taps, run, inside, turned),
-        *(partial.shape, partial.reshape(-1)),
-    )
-    total = partial.sum(axis=0)  # in the groups' order
-    if turned:  # (panels, taps, 6, width) -> (taps, run, k)
-        gw = total[:, :, :k].transpose(1, 0, 3, 2).reshape(rows, cols, c, k)
-    else:
-        gw = total[:, :, :run].transpose(1, 2, 0, 3).reshape(rows, cols, c, -1)[..., :k]
-    return np.ascontiguousarray(gw)
+    entries = (taps[:, None] + np.arange(run)).reshape(-1)  # where each (r,s,c) reads
+    # Six rows of a tile are entries, its columns are k; of few k and many c, the other
+    # way round.
+    turned = 0 < k <= 6 and c > 0 and c % width == 0
+    down, across = (k, entries.size) if turned else (entries.size, k)
+    tiles, panels = -(-down // 6), -(-across // width)
+    groups = min(n, 8 if turned else max(1, -(-8 // max(panels, 1))))
+    parts = groups, panels, tiles * 6, width
+    partial = np.zeros(parts, x.dtype)
+    images = images_of(x), images_of(gy)
+    _weight_sums(*images, window, entries, inside, turned, parts, partial.reshape(-1))
+    gw = np.empty((rows, cols, c, k), x.dtype)
+    _add_groups(partial.reshape(-1), parts, down, across, turned, gw.reshape(-1))
+    return gw
 
 
 def _is_narrow(taps: Array) -> bool:
@@ -236,26 +235,27 @@ def _weight_sums_of_groups(
     x: Images,
     gy: Images,
     window: Window,
-    taps: Ints,
-    run: int,
+    entries: Ints,
     inside: bool,
     turned: bool,
-    parts: tuple[int, int, int, int, int],
+    parts: tuple[int, int, int, int],
     partial: Flat,
 ) -> None:
-    """Fill partial (groups, panels, taps, entries, tile) with sums over images."""
+    """Fill partial (groups, panels, 6 · tiles, tile width) with sums over images."""
     c, k = x.channels, gy.channels
-    groups, panels, _, entries, tile = parts
+    groups, panels, height, width = parts
     pixels = window.grid_h * window.grid_w
     read_h = (window.grid_h - 1) * window.step + window.rows
     read_w = x.width if inside else (window.grid_w - 1) * window.step + window.cols
-    packs = not turned and k % tile > 0  # the last panel is filled up with zeros
-    for task in prange(groups * panels):
-        group, panel = task // panels, task % panels
+    packs = not turned and k % width > 0  # the last panel is filled up with zeros
+    at_once = panels if turned else 1
+    for task in prange(groups * panels // at_once):
+        group, panel = task * at_once // panels, task * at_once % panels
         # Where each output pixel reads in x, and where its k stand.
         sources, others = np.empty(pixels, np.int64), np.empty(pixels, np.int64)
         padded = np.zeros(0 if inside else read_h * read_w * c, partial.dtype)
-        columns = np.zeros(pixels * tile if packs else 0, partial.dtype)
+        columns = np.zeros(pixels * width if packs else 0, partial.dtype)
+        all_k = np.arange(k)
         for image in range(
             group * x.number // groups, (group + 1) * x.number // groups
         ):
@@ -268,73 +268,68 @@ def _weight_sums_of_groups(
             for u in range(window.grid_h):
                 for v in range(window.grid_w):
                     sources[i] = origin + (u * read_w + v) * window.step * c
-                    others[i] = i * tile if packs else (image * pixels + i) * k
+                    others[i] = i * width if packs else (image * pixels + i) * k
                     i += 1
-            to = task * taps.size * entries * tile
+            to = (group * panels + panel) * height * width
             if turned:
-                add_turned(
-                    *(gy.values, others, k, read, sources, panel * tile, taps),
-                    *(partial, to),
-                )
+                for j in range(panels):
+                    here = to + j * height * width
+                    add_products(
+                        *(gy.values, others, all_k, read, sources, entries[j * width]),
+                        *(partial, here),
+                    )
             elif packs:
                 first = image * pixels
-                pack_panel(gy.values, first, pixels, k, panel * tile, tile, columns)
-                add_entries(read, sources, taps, run, columns, others, 0, partial, to)
+                pack_panel(gy.values, first, pixels, k, panel * width, width, columns)
+                add_products(read, sources, entries, columns, others, 0, partial, to)
             else:
-                at = panel * tile
-                add_entries(
-                    read, sources, taps, run, gy.values, others, at, partial, to
-                )
+                at = panel * width
+                add_products(read, sources, entries, gy.values, others, at, partial, to)
 
 
-def _add_entries(
-    read: Flat,
-    sources: Ints,
-    taps: Ints,
-    run: int,
-    columns: Flat,
-    others: Ints,
+def _add_products(
+    a: Flat,
+    rows: Ints,
+    entries: Ints,
+    w: Flat,
+    w_rows: Ints,
     column: int,
     partial: Flat,
     to: int,
 ) -> None:
-    """Add an image's sums: rows of a tile are six entries of a run, columns are k."""
-    tile = 2 * lanes_in(read)
-    for t in range(taps.size):
-        for first in range(0, sources.size, LINK):
-            last = min(first + LINK, sources.size)
-            for l in range(0, run, 6):
-                at, count = taps[t] + l, min(6, run - l)
-                sums = outer_tile(
-                    *(read, sources, first, last, at, count, columns, others, column)
-                )
-                here = to + l * tile
-                accumulate(sums, partial, here)
-        to += (run + 5) // 6 * 6 * tile
+    """Add an image's sums over pixels, six entries of a by two vectors of w a tile."""
+    for first in range(0, rows.size, LINK):
+        last = min(first + LINK, rows.size)
+        for e in range(0, entries.size, 6):
+            sums = outer_tile(a, rows, first, last, entries, e, w, w_rows, column)
+            accumulate(sums, partial, to + e * 2 * lanes_in(w))
 
 
-def _add_turned(
-    gy: Flat,
-    others: Ints,
-    k: int,
-    read: Flat,
-    sources: Ints,
-    column: int,
-    taps: Ints,
+def _sum_of_groups(
     partial: Flat,
-    to: int,
+    parts: tuple[int, int, int, int],
+    down: int,
+    across: int,
+    turned: bool,
+    gw: Flat,
 ) -> None:
-    """Add an image's sums: rows of a tile are the k, columns are entries of a run."""
-    for t in range(taps.size):
-        for first in range(0, sources.size, LINK):
-            last = min(first + LINK, sources.size)
-            at = taps[t] + column
-            sums = outer_tile(gy, others, first, last, 0, k, read, sources, at)
-            accumulate(sums, partial, to)
-        to += 12 * lanes_in(read)
+    """Add the groups up, in order, into gw (down, across), or turned (across, down)."""
+    groups, panels, height, width = parts
+    for row in prange(down):
+        for panel in range(panels):
+            valid = min(width, across - panel * width)
+            total = np.zeros(width, partial.dtype)
+            for group in range(groups):
+                at = ((group * panels + panel) * height + row) * width
+                here = partial[at : at + width]
+                for j in range(width):
+                    total[j] += here[j]
+            for j in range(valid):
+                column = panel * width + j
+                gw[column * down + row if turned else row * across + column] = total[j]
 
 
-add_entries = jit(_add_entries)
-add_turned = jit(_add_turned)
+add_products = jit(_add_products)
 _gather = jit(_gather_bands, parallel=True)
 _weight_sums = jit(_weight_sums_of_groups, parallel=True)
+_add_groups = jit(_sum_of_groups, parallel=True)

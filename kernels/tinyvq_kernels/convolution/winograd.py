@@ -92,7 +92,7 @@ class Plan(NamedTuple):
 
 def plan_of(window: Window, r: int, phases: int, channels: int, widest: int) -> Plan:
     """Cut a grid of outputs so that V and M of a block, `widest` deep, fit a cache."""
-    tiles = max(48, BLOCK // widest)
+    tiles = max(96, BLOCK // widest)
     down, across = -(-window.grid_h // 2), -(-window.grid_w // 2)
     band = -(-down // min(down, -(-down * across // tiles)))
     bands = -(-down // band)
