@@ -1,10 +1,21 @@
 """Matrices put into the order in which kernels read them."""
 
-from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._simd import copy
-from tinyvq_kernels._types import Flat
+from typing import Any
 
-SQUARE = 16  # values a side of what is transposed at once
+from llvmlite import ir
+from numba.core import types
+
+from tinyvq_kernels._jit import jit, prange
+from tinyvq_kernels._simd import (
+    copy,
+    instruction,
+    is_flat,
+    lanes_in,
+    load_vector,
+    store_vector,
+    vector_of,
+)
+from tinyvq_kernels._types import Flat
 
 
 def _pack_panel(
@@ -37,19 +48,75 @@ def _pack_columns(
         pack_panel(matrix, 0, length, columns, first, width, panel)
 
 
-def _transpose_blocks(across: Flat, rows: int, columns: int, ordered: Flat) -> None:
-    """Turn matrices (columns, rows) into (rows, columns), by squares that fit L1."""
-    bands = (rows + SQUARE - 1) // SQUARE
-    for task in prange(ordered.size // (rows * columns) * bands):
-        base = task // bands * (rows * columns)
-        first = (task % bands) * SQUARE
-        last = min(first + SQUARE, rows)
-        for left in range(0, columns, SQUARE):
-            for i in range(first, last):
-                for j in range(left, min(left + SQUARE, columns)):
-                    ordered[base + i * columns + j] = across[base + j * rows + i]
+@instruction
+def turn(
+    typingctx: Any, to: Any, i: Any, to_step: Any, source: Any, k: Any, step: Any
+) -> Any:
+    """Write a square of as many rows as a vector has lanes, transposed.
+
+    source[k + row·step :] -> to[i + column·to_step :]
+
+    In registers: zip row r with row r + n/2, for all n rows, and the highest bit of
+    each value's row number has become the lowest of its place in a row. As many times
+    as these numbers have bits, and rows and columns have changed places.
+    """
+    if not (is_flat(to) and is_flat(source) and to.dtype == source.dtype):
+        return None
+    vector = vector_of(to.dtype)
+    n = vector.lanes
+    order = [lane // 2 + lane % 2 * n for lane in range(2 * n)]
+    kind = ir.VectorType(ir.IntType(32), n)
+    halves = ir.Constant(kind, order[:n]), ir.Constant(kind, order[n:])
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def at(first: Any, apart: Any, row: int) -> Any:
+            return builder.add(first, builder.mul(apart, apart.type(row)))
+
+        there, i, to_step, here, k, step = args
+        rows = [
+            load_vector(context, builder, source, vector, here, at(k, step, row))
+            for row in range(n)
+        ]
+        for _ in range(n.bit_length() - 1):
+            rows = [
+                builder.shuffle_vector(low, high, half)
+                for low, high in zip(rows[: n // 2], rows[n // 2 :], strict=True)
+                for half in halves
+            ]
+        for column, value in enumerate(rows):
+            place = at(i, to_step, column)
+            store_vector(context, builder, to, there, place, value)
+        return context.get_dummy_value()
+
+    n_ = types.intp
+    return types.void(to, n_, n_, source, n_, n_), generate
+
+
+def _turn_band(
+    across: Flat, rows: int, columns: int, first: int, last: int, ordered: Flat
+) -> None:
+    """Write rows first .. last-1 of the transpose of across (columns, rows)."""
+    lanes = lanes_in(across)
+    whole = columns - columns % lanes if last - first == lanes else 0
+    for j in range(0, whole, lanes):
+        turn(ordered, first * columns + j, columns, across, j * rows + first, rows)
+    for i in range(first, last):
+        for j in range(whole, columns):
+            ordered[i * columns + j] = across[j * rows + i]
+
+
+def _transpose_bands(across: Flat, rows: int, columns: int, ordered: Flat) -> None:
+    """Turn matrices (columns, rows) into (rows, columns), by squares of vectors."""
+    lanes, size = lanes_in(across), rows * columns
+    bands = (rows + lanes - 1) // lanes
+    for task in prange(ordered.size // size * bands):
+        at, first = task // bands * size, task % bands * lanes
+        last = min(first + lanes, rows)
+        here, to = across[at : at + size], ordered[at : at + size]
+        turn_band(here, rows, columns, first, last, to)
 
 
 pack_panel = jit(_pack_panel)
 pack_columns = jit(_pack_columns)
-transpose = jit(_transpose_blocks, parallel=True)
+turn_band = jit(_turn_band)
+transpose = jit(_transpose_bands, parallel=True)

@@ -65,7 +65,7 @@ def _scalar(vector: Vector) -> Any:
     return ir.IntType(element.bitwidth)
 
 
-def _instruction(typing: Any) -> Any:
+def instruction(typing: Any) -> Any:
     """Make a Numba intrinsic: called in kernels alone, where types are Numba's."""
     return intrinsic(typing)
 
@@ -75,11 +75,11 @@ def lanes_of(itemsize: int) -> int:
     return VECTOR_BYTES // itemsize
 
 
-def _vector_of(element: Any) -> Vector:
+def vector_of(element: Any) -> Vector:
     return Vector(element, lanes_of(element.bitwidth // 8))
 
 
-def _is_flat(array: Any) -> bool:
+def is_flat(array: Any) -> bool:
     return isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
 
 
@@ -88,7 +88,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, i: Any) ->
     return builder.gep(data, [i])
 
 
-def _load(
+def load_vector(
     context: Any, builder: Any, array_type: Any, vector: Vector, array: Any, i: Any
 ) -> Any:
     at = _pointer(context, builder, array_type, array, i)
@@ -96,6 +96,14 @@ def _load(
     loaded = builder.load(builder.bitcast(at, as_vector))
     loaded.align = array_type.dtype.bitwidth // 8  # of an element: any offset will do
     return loaded
+
+
+def store_vector(
+    context: Any, builder: Any, array_type: Any, array: Any, i: Any, value: Any
+) -> None:
+    at = _pointer(context, builder, array_type, array, i)
+    stored = builder.store(value, builder.bitcast(at, value.type.as_pointer()))
+    stored.align = array_type.dtype.bitwidth // 8
 
 
 def _spread(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -107,29 +115,29 @@ def _spread(builder: Any, scalar: Any, lanes: int) -> Any:
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), mask)
 
 
-@_instruction
+@instruction
 def load(typingctx: Any, array: Any, i: Any) -> Any:
     """Load the vector array[i : i+lanes]; any alignment."""
-    if not _is_flat(array):
+    if not is_flat(array):
         return None
-    vector = _vector_of(array.dtype)
+    vector = vector_of(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _load(context, builder, array, vector, args[0], args[1])
+        return load_vector(context, builder, array, vector, args[0], args[1])
 
     return vector(array, types.intp), generate
 
 
-@_instruction
+@instruction
 def lanes_in(typingctx: Any, array: Any) -> Any:
     """Count the elements of the array in one vector, while compiling.
 
     `VECTOR_BYTES // array.itemsize` would divide at each call: Numba reads the size of
     an element from the array at hand.
     """
-    if not _is_flat(array):
+    if not is_flat(array):
         return None
-    count = _vector_of(array.dtype).lanes
+    count = vector_of(array.dtype).lanes
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.get_constant(types.intp, count)
@@ -137,41 +145,39 @@ def lanes_in(typingctx: Any, array: Any) -> Any:
     return types.intp(array), generate
 
 
-@_instruction
+@instruction
 def load_like(typingctx: Any, like: Any, array: Any, i: Any) -> Any:
     """Load as many elements of the array as the vector `like` has lanes."""
-    if not (_is_flat(array) and isinstance(like, Vector)):
+    if not (is_flat(array) and isinstance(like, Vector)):
         return None
     vector = Vector(array.dtype, like.lanes)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _load(context, builder, array, vector, args[1], args[2])
+        return load_vector(context, builder, array, vector, args[1], args[2])
 
     return vector(like, array, types.intp), generate
 
 
-@_instruction
+@instruction
 def store(typingctx: Any, array: Any, i: Any, vector: Any) -> Any:
     """Store a vector to array[i : i+lanes]; any alignment."""
-    if not (_is_flat(array) and isinstance(vector, Vector)):
+    if not (is_flat(array) and isinstance(vector, Vector)):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        at = _pointer(context, builder, array, args[0], args[1])
-        stored = builder.store(args[2], builder.bitcast(at, args[2].type.as_pointer()))
-        stored.align = array.dtype.bitwidth // 8
+        store_vector(context, builder, array, *args)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
 
 
-@_instruction
+@instruction
 def copy(typingctx: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
     """Write source[k : k+n] to to[i : i+n], which do not overlap.
 
     Numba's own assignment of a slice first asks whether they do.
     """
-    if not (_is_flat(to) and _is_flat(source) and to.dtype == source.dtype):
+    if not (is_flat(to) and is_flat(source) and to.dtype == source.dtype):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -185,12 +191,12 @@ def copy(typingctx: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
     return types.void(to, place, source, place, place), generate
 
 
-@_instruction
+@instruction
 def broadcast(typingctx: Any, array: Any, i: Any) -> Any:
     """Load array[i] into every lane (one instruction, vbroadcastss, on AVX)."""
-    if not _is_flat(array):
+    if not is_flat(array):
         return None
-    vector = _vector_of(array.dtype)
+    vector = vector_of(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         scalar = builder.load(_pointer(context, builder, array, args[0], args[1]))
@@ -199,12 +205,12 @@ def broadcast(typingctx: Any, array: Any, i: Any) -> Any:
     return vector(array, types.intp), generate
 
 
-@_instruction
+@instruction
 def splat(typingctx: Any, x: Any) -> Any:
     """Put the float x into every lane."""
     if not isinstance(x, types.Float):
         return None
-    vector = _vector_of(x)
+    vector = vector_of(x)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _spread(builder, args[0], vector.lanes)
@@ -212,7 +218,7 @@ def splat(typingctx: Any, x: Any) -> Any:
     return vector(x), generate
 
 
-@_instruction
+@instruction
 def indices(typingctx: Any, like: Any, i: Any) -> Any:
     """Put the integer i, as int32, into as many lanes as `like` has."""
     if not isinstance(like, Vector):
@@ -226,7 +232,7 @@ def indices(typingctx: Any, like: Any, i: Any) -> Any:
     return vector(like, types.int64), generate
 
 
-@_instruction
+@instruction
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Multiply and add with one rounding: a·b + c, three vectors or three floats."""
     if not (a == b == c and isinstance(a, Vector | types.Float)):
@@ -256,25 +262,25 @@ def _lane_by_lane(a: Any, b: Any, instruction: str) -> Any:
     return a(a, b), generate
 
 
-@_instruction
+@instruction
 def add(typingctx: Any, a: Any, b: Any) -> Any:
     """Add two vectors lane by lane."""
     return _lane_by_lane(a, b, "fadd")
 
 
-@_instruction
+@instruction
 def sub(typingctx: Any, a: Any, b: Any) -> Any:
     """Subtract two vectors lane by lane."""
     return _lane_by_lane(a, b, "fsub")
 
 
-@_instruction
+@instruction
 def mul(typingctx: Any, a: Any, b: Any) -> Any:
     """Multiply two vectors lane by lane."""
     return _lane_by_lane(a, b, "fmul")
 
 
-@_instruction
+@instruction
 def total(typingctx: Any, v: Any) -> Any:
     """Add all lanes up: halves to halves, again and again."""
     if not isinstance(v, Vector):
@@ -301,7 +307,7 @@ def total(typingctx: Any, v: Any) -> Any:
     return v.element(v), generate
 
 
-@_instruction
+@instruction
 def pointer(typingctx: Any, address: Any, like: Any, i: Any) -> Any:
     """Point at element i of an array of the type of `like` at an address."""
     if not isinstance(like, types.Array):
@@ -319,7 +325,7 @@ def _as_bits(element: Any) -> Any:
     return types.int32 if element is types.float32 else types.int64
 
 
-@_instruction
+@instruction
 def bits(typingctx: Any, x: Any) -> Any:
     """Read a float's bits as an integer of its size, changing none."""
     if not isinstance(x, types.Float):
@@ -331,7 +337,7 @@ def bits(typingctx: Any, x: Any) -> Any:
     return _as_bits(x)(x), generate
 
 
-@_instruction
+@instruction
 def from_bits(typingctx: Any, i: Any) -> Any:
     """Read the bits of an int32 or int64 as a float of its size."""
     if i not in (types.int32, types.int64):
@@ -344,7 +350,7 @@ def from_bits(typingctx: Any, i: Any) -> Any:
     return element(i), generate
 
 
-@_instruction
+@instruction
 def greater(typingctx: Any, a: Any, b: Any) -> Any:
     """Compare lane by lane, a > b; false where either is NaN."""
     if not (a == b and isinstance(a, Vector)):
@@ -356,7 +362,7 @@ def greater(typingctx: Any, a: Any, b: Any) -> Any:
     return Vector(types.Integer("int1", 1, True), a.lanes)(a, b), generate
 
 
-@_instruction
+@instruction
 def any_lane(typingctx: Any, mask: Any) -> Any:
     """Tell whether a mask holds in any lane."""
     if not isinstance(mask, Vector):
@@ -370,7 +376,7 @@ def any_lane(typingctx: Any, mask: Any) -> Any:
     return types.boolean(mask), generate
 
 
-@_instruction
+@instruction
 def select(typingctx: Any, mask: Any, a: Any, b: Any) -> Any:
     """Take a where the mask holds and b elsewhere, lane by lane."""
     if not (a == b and isinstance(a, Vector) and mask.lanes == a.lanes):
