@@ -18,6 +18,7 @@ AREAS = (
     "sampling",
     "memory",
     "scaling",
+    "ladders",
 )
 RESULT = RESULTS / "cpu.json"
 
