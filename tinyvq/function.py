@@ -251,6 +251,13 @@ def as_array(value: Any) -> Array:
     return value.copy(order="C") if backwards or not flags.c_contiguous else value
 
 
+def owner_of(array: Array) -> Any:
+    """Find the object that owns an array's memory."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
+
+
 def reachable(root: Node) -> list[Node]:
     """List root and all that it depends on, newest first."""
     seen = {root}
@@ -261,6 +268,15 @@ def reachable(root: Node) -> list[Node]:
                 seen.add(parent)
                 stack.append(parent)
     return sorted(seen, key=lambda node: -node.order)
+
+
+def first_order_only(create_graph: bool) -> None:
+    """Raise GraphError where second derivatives are asked for."""
+    if create_graph:
+        raise GraphError(
+            "create_graph=True: tinyvq has first derivatives only; "
+            "its backward passes are not recorded"
+        )
 
 
 def _reaching(nodes: Iterable[Node], targets: Collection[Node]) -> set[Node]:

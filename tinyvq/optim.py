@@ -5,7 +5,7 @@ An optimiser's state is a function of the gradients it has seen; `state_dict` an
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tinyvq_kernels import adam as adam_kernel
 
+from tinyvq.backends import backend_of, beside, copy_to_host, read
 from tinyvq.errors import ConfigError, GraphError, ModuleError
 from tinyvq.function import Array
 from tinyvq.tensor import Tensor
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 class Optimizer:
     """Moves parameters along their gradients; `lr` may be set before each step.
 
-    Slots (running averages, one array a parameter and slot) are zero at the start.
+    Slots (running averages, one array a parameter and slot) are zero at the start, and
+    live where the parameters lived. Make an optimiser after `Module.to`: a step raises
+    ModuleError where its parameters have moved since. To move it along unasked would
+    cost a look at every array in every step, and hide that two copies were held.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -44,6 +48,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        _check_place("the optimiser", self.parameters, *self.slots.values())
         moving, gradients = [], []
         for i, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
@@ -74,9 +79,7 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def reset_rows(
-        self, parameter: Tensor, rows: npt.NDArray[np.int64] | slice
-    ) -> None:
+    def reset_rows(self, parameter: Tensor, rows: Array | slice) -> None:
         """Zero the slots of some rows of a parameter: codes that were restarted."""
         for i, mine in enumerate(self.parameters):
             if mine is parameter:
@@ -89,10 +92,10 @@ class Optimizer:
         )
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Copy the step counts and all slots: "steps", "m.0", "m.1", ..."""
+        """Copy the step counts and all slots into NumPy arrays: "steps", "m.0", ..."""
         state: dict[str, npt.NDArray[Any]] = {"steps": self.steps.copy()}
         for name, arrays in self.slots.items():
-            state |= {f"{name}.{i}": a.copy() for i, a in enumerate(arrays)}
+            state |= {f"{name}.{i}": copy_to_host(a) for i, a in enumerate(arrays)}
         return state
 
     def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -101,7 +104,7 @@ class Optimizer:
         self.steps[...] = state["steps"]
         for name, arrays in self.slots.items():
             for i, array in enumerate(arrays):
-                array[...] = state[f"{name}.{i}"]
+                array[...] = beside(state[f"{name}.{i}"], array)
 
 
 class SGD(Optimizer):
@@ -182,20 +185,31 @@ class AdamW(Adam):
         self.weight_decay = weight_decay
 
 
-def grad_norm(parameters: Iterable[Tensor]) -> float:
-    """Euclidean length of all gradients together, summed in float64."""
-    total = 0.0
+def grad_square(parameters: Iterable[Tensor]) -> Any:
+    """Sum the squares of all gradients in float64 -> one value, where they live."""
+    total: Any = 0.0
     for parameter in parameters:
         if parameter.grad is not None:
             g = parameter.grad.array.reshape(-1)
-            total += float(np.sum(np.square(g, dtype=np.float64)))
-    return math.sqrt(total)
+            total = total + np.sum(np.square(g, dtype=np.float64))
+    return total
 
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
-    """Scale all gradients to a length of at most max_norm; return it as it was."""
+def grad_norm(parameters: Iterable[Tensor]) -> float:
+    """Euclidean length of all gradients together, summed in float64."""
+    return math.sqrt(*read(grad_square(parameters)))
+
+
+def clip_grad_norm(
+    parameters: Iterable[Tensor], max_norm: float, norm: float | None = None
+) -> float:
+    """Scale all gradients to a length of at most max_norm; return it as it was.
+
+    norm  that length, where it is known already
+    """
     parameters = list(parameters)
-    norm = grad_norm(parameters)
+    if norm is None:
+        norm = grad_norm(parameters)
     if norm > _positive("max_norm", max_norm):
         for parameter in parameters:
             if parameter.grad is not None:
@@ -241,6 +255,7 @@ class WeightAverage:
 
     def update(self) -> None:
         """Take the parameters in, after the optimiser's step."""
+        _check_place("the average", self.parameters, self.sums)
         self.steps += 1
         for total, parameter in zip(self.sums, self.parameters, strict=True):
             total *= self.decay
@@ -266,14 +281,27 @@ class WeightAverage:
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copy the step count and all sums."""
         state = {"steps": np.asarray(self.steps, np.int64)}
-        return state | {f"sum.{i}": total.copy() for i, total in enumerate(self.sums)}
+        return state | {f"sum.{i}": copy_to_host(s) for i, s in enumerate(self.sums)}
 
     def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Restore what `state_dict` gave; ModuleError where it does not fit."""
         _check_fits("the averaged weights", self.state_dict(), state)
         self.steps = int(state["steps"])
         for i, total in enumerate(self.sums):
-            total[...] = state[f"sum.{i}"]
+            total[...] = beside(state[f"sum.{i}"], total)
+
+
+def _check_place(
+    what: str, parameters: Sequence[Tensor], *made: Sequence[Array]
+) -> None:
+    """Raise ModuleError where the first parameter has moved since `made` was made."""
+    for arrays in made:
+        if backend_of(arrays[0]) != parameters[0].backend:
+            raise ModuleError(
+                f"{what} was made when its parameters were on {backend_of(arrays[0])}, "
+                f"and they are on {parameters[0].backend} now: make it after "
+                "Module.to, and load its state where it has one"
+            )
 
 
 def _check_fits(

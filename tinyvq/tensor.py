@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 import numpy.typing as npt
 
+from tinyvq.backends import Backend, backend_of, module_for, move, on_host
 from tinyvq.errors import DTypeError, GraphError, ShapeError, TinyvqError
 from tinyvq.function import (
     Array,
@@ -22,7 +23,9 @@ from tinyvq.function import (
     Node,
     Version,
     as_array,
+    first_order_only,
     observer,
+    owner_of,
     reachable,
     walk,
 )
@@ -36,7 +39,7 @@ _recording: ContextVar[bool] = ContextVar("recording", default=True)
 class Tensor:
     """An n-dimensional array in a computation that can be differentiated.
 
-    data           array-like, copied; Python floats become float32, arrays keep theirs
+    data           array-like, copied where it lives; only Python floats become float32
     requires_grad  whether gradients with respect to this tensor will be asked for
 
     Raises DTypeError where a gradient is asked for data that is not float32 or float64.
@@ -51,7 +54,8 @@ class Tensor:
         *,
         dtype: npt.DTypeLike | None = None,
     ) -> None:
-        array = np.array(data, dtype=dtype, order="C")
+        source = data.array if isinstance(data, Tensor) else data
+        array = module_for(source).array(source, dtype=dtype, order="C")
         if dtype is None and not hasattr(data, "dtype") and array.dtype == np.float64:
             array = array.astype(np.float32)
         if array.dtype.kind not in "fiub":
@@ -87,8 +91,22 @@ class Tensor:
 
     def numpy(self) -> npt.NDArray[Any]:
         """Return the values as a NumPy array: a read-only view where they are one."""
-        data = self.data
-        return data if isinstance(data, np.ndarray) else data.get()
+        return on_host(self.data)
+
+    @property
+    def backend(self) -> Backend:
+        """Where the values live: "cpu" or "cuda"."""
+        return backend_of(self.array)
+
+    def to(self, backend: Backend) -> "Tensor":
+        """Copy a leaf to a backend; one that lives there is returned itself.
+
+        Raises CudaUnavailable where CUDA is missing, GraphError for a recorded result.
+        """
+        if backend == self.backend:
+            return self
+        self._require_leaf("copy to another backend")  # no gradient would cross over
+        return type(self).wrap(move(self.array, backend), self.requires_grad)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,9 +133,9 @@ class Tensor:
         """Whether the tensor was made by hand, not by an op that is recorded."""
         return self._node is None or self._node.function is None
 
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.backend != "cpu":
+            raise TypeError("on a GPU; tensor.numpy() copies it into a NumPy array")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
@@ -161,16 +179,19 @@ class Tensor:
         Backward passes that saved the old values raise afterwards. Raises GraphError
         for the result of a recorded op, whose change no gradient could know of.
         """
-        if not self.is_leaf:
-            raise GraphError("in-place change of an op's result; detach() it first")
+        self._require_leaf("in-place change")
         self.version.count += 1
         yield self.array
 
-    def convert(self, dtype: npt.DTypeLike) -> None:
-        """Change the dtype of a leaf in place; its gradient is forgotten."""
+    def convert(self, dtype: Any = None, backend: Backend | None = None) -> None:
+        """Change dtype or backend of a leaf in place; its gradient is forgotten."""
+        self._require_leaf("in-place change")
+        array = move(self.array, backend or self.backend)
+        self._set(array.astype(dtype or self.dtype), self.requires_grad)
+
+    def _require_leaf(self, what: str) -> None:
         if not self.is_leaf:
-            raise GraphError("in-place change of an op's result; detach() it first")
-        self._set(self.array.astype(dtype), self.requires_grad)
+            raise GraphError(f"{what} of an op's result; detach() it first")
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
@@ -191,7 +212,7 @@ class Tensor:
         Raises GraphError where there is nothing to differentiate, or asked for second
         derivatives.
         """
-        _first_order_only(create_graph)
+        first_order_only(create_graph)
         found = walk(self._root(), self._seed(gradient), None, retain_graph)
         given: set[int] = set()
         for node, array in found.items():
@@ -201,7 +222,7 @@ class Tensor:
             if leaf._node is not node:
                 raise GraphError(
                     f"a leaf was {node.dtype} when it was used and was converted to "
-                    f"{leaf.dtype} since"
+                    f"{leaf.dtype} on {leaf.backend} since"
                 )
             if leaf.grad is not None:
                 array = as_array(leaf.grad.array + array)
@@ -298,18 +319,18 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     if by is not None:
         by.forward(function, arrays, array)
     output = Tensor.wrap(array)
-    owner = _owner(array)
+    owner = owner_of(array)
     for tensor in present:
-        if _owner(tensor.array) is owner:
+        if owner_of(tensor.array) is owner:
             output.version = tensor.version  # a view: its changes are the input's
     if tracked and array.dtype.kind == "f":  # integers have no gradient
         output.requires_grad = True
         node = output._node = Node(function, context, nodes, array)
         for name, value in (context.saved or {}).items():
             if hasattr(value, "strides"):  # an array
-                memory = _owner(value)
+                memory = owner_of(value)
                 for tensor in (*present, output):
-                    if _owner(tensor.array) is memory:
+                    if owner_of(tensor.array) is memory:
                         node.watch(name, tensor.version)
     return output
 
@@ -329,7 +350,7 @@ def grad(
 
     Raises GraphError where `output` does not depend on an input.
     """
-    _first_order_only(create_graph)
+    first_order_only(create_graph)
     root = output._root()
     nodes = set(reachable(root))
     targets = []
@@ -376,18 +397,3 @@ def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
             f"expected a tensor, array or number, got {type(value).__name__}"
         )
     return Tensor.wrap(value)
-
-
-def _owner(array: Array) -> Any:
-    """Find the object that owns an array's memory."""
-    while getattr(array, "base", None) is not None:
-        array = array.base
-    return array
-
-
-def _first_order_only(create_graph: bool) -> None:
-    if create_graph:
-        raise GraphError(
-            "create_graph=True: tinyvq has first derivatives only; "
-            "its backward passes are not recorded"
-        )

@@ -5,10 +5,12 @@ of its operations side by side, the reference first.
 """
 
 from tinyvq_kernels._memory import keep_freed_memory
+from tinyvq_kernels._modules import CudaUnavailable, module_of, require_cuda
 from tinyvq_kernels._roofs import peak_bandwidth, peak_flops
 from tinyvq_kernels._table import (
     Kernel,
     KernelUnavailable,
+    backend_of,
     kernels,
     resolve,
     use_kernels,
@@ -27,10 +29,12 @@ from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
 
 __all__ = [
+    "CudaUnavailable",
     "DecoderWeights",
     "Kernel",
     "KernelUnavailable",
     "adam",
+    "backend_of",
     "code_sums",
     "conv2d",
     "conv2d_input_grad",
@@ -42,12 +46,14 @@ __all__ = [
     "keep_freed_memory",
     "kernels",
     "matmul",
+    "module_of",
     "nearest_code",
     "peak_bandwidth",
     "peak_flops",
     "pixel_sums",
     "relu",
     "relu_grad",
+    "require_cuda",
     "resolve",
     "silu",
     "silu_grad",

@@ -8,8 +8,8 @@ back silently: what is missing raises `KernelUnavailable` and lists what there i
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,9 +50,19 @@ _WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 def declare(*ladder: Kernel) -> None:
-    """Enter an operation's variants into the table, in the order to read them."""
+    """Enter an operation's variants into the table, in the order to read them.
+
+    The reference comes first, and runs on a backend until a better default is there.
+    """
     for kernel in ladder:
-        _LADDERS.setdefault(kernel.op, []).append(kernel)
+        mine = _LADDERS.setdefault(kernel.op, [])
+        if kernel.variant == "reference":
+            kernel = replace(kernel, default=True)
+        elif kernel.default:
+            for i, other in enumerate(mine):
+                if other.backend == kernel.backend:
+                    mine[i] = replace(other, default=False)
+        mine.append(kernel)
 
 
 def kernels(op: str | None = None) -> tuple[Kernel, ...]:
@@ -62,7 +72,7 @@ def kernels(op: str | None = None) -> tuple[Kernel, ...]:
     return tuple(kernel for ladder in _LADDERS.values() for kernel in ladder)
 
 
-def backend_of(array: Any) -> str:
+def backend_of(array: Any) -> Literal["cpu", "cuda"]:
     """Name the backend that an array lives on: "cpu" or "cuda"."""
     if isinstance(array, np.ndarray):
         return "cpu"

@@ -47,7 +47,7 @@ def test_perplexity_is_the_exponential_of_the_entropy(counts: list[int]) -> None
 @given(counts=counts_of_codes)
 def test_a_quantizers_own_statistics_agree(counts: list[int]) -> None:
     indices = np.repeat(np.arange(len(counts)), counts)
-    stats = QuantizerStats(np.array(counts), np.zeros((len(indices), 1)), indices)
+    stats = QuantizerStats(len(counts), np.zeros((len(indices), 1)), indices)
     assert stats.batch_perplexity == batch_perplexity(indices, len(counts))
     assert stats.codes_used == codes_used(np.array(counts))
 

@@ -158,7 +158,7 @@ BUGS: list[Bug] = [
     ),
     ("l2_normalize", nor.L2Normalize, "(gy - y * ", "(gy + y * "),
     ("group_norm", nor.Normalize, "x.reshape(self.items, -1", "x.reshape(1, -1"),
-    ("attention", att.Attention, "np.arange(s - t, s)", "np.arange(t)"),
+    ("attention", att.Attention, "xp.arange(s - t, s)", "xp.arange(t)"),
     ("attention", att.Attention, "-2), self._scaled(q))", "-2), q)"),
     ("attention", att.Attention, "(gs * p).sum(", "gs.mean("),
     ("gelu", act.GELU, "3 * u - (2 * _LINEAR) * ctx.x", "3 * u"),

@@ -160,7 +160,8 @@ def test_ctrl_c_before_training_begins(
 ) -> None:
     from tinyvq.cli import _train
 
-    monkeypatch.setattr(_train, "compile_kernels", send(signal.SIGINT))
+    stop = send(signal.SIGINT)
+    monkeypatch.setattr(_train, "make_ready", lambda backend: stop())
     assert main(train_words(tmp_path / "run", images)) == 130
     assert not (tmp_path / "run").exists()
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from tinyvq_kernels import CudaUnavailable
+
 from tinyvq.errors import TinyvqError
 from tinyvq.messages import say
 from tinyvq.training.loop import Stopped
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as stopped:
         say(f"stopped at step {stopped.step}, checkpoint written; --resume goes on")
         return 128 + stopped.signal_number
-    except TinyvqError as problem:
+    except (TinyvqError, CudaUnavailable) as problem:
         say(f"error: {problem}")
         return 1
     except KeyboardInterrupt:

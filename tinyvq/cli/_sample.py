@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from tinyvq.backends import Backend
 from tinyvq.cli._codes import write_npz
 from tinyvq.cli._parse import parse
 from tinyvq.data import SplitName
@@ -19,7 +20,7 @@ from tinyvq.report import image_grid, pick, save_png
 from tinyvq.training import generation
 from tinyvq.training.generation import Codes, Images, SamplingOptions
 from tinyvq.training.options import option
-from tinyvq.training.progress import compile_kernels
+from tinyvq.training.progress import make_ready
 from tinyvq.training.run import open_run
 from tinyvq.training.trained import (
     TrainedPrior,
@@ -47,6 +48,8 @@ class Sample:
     column to column."""
     nearest: bool = False
     """Under each image, the training image that is nearest to it."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
     how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
 
 
@@ -61,12 +64,12 @@ def sample(args: Sequence[str]) -> int:
                 f"{asked.run} draws from noise alone: it knows neither --class nor "
                 "--nearest"
             )
-        model, _ = load_noise(asked.run)
-        compile_kernels()
+        model, _ = load_noise(asked.run, asked.backend)
+        make_ready(asked.backend)
         made = generation.from_noise(model, rows * columns, asked.how.seed)
     elif run.kind == "prior":
-        trained = load_prior(asked.run)
-        compile_kernels()
+        trained = load_prior(asked.run, asked.backend)
+        make_ready(asked.backend)
         labels = _labels(trained, asked.class_, rows * columns)
         made = _draw(trained, labels, rows * columns, asked.how)
         if asked.nearest:
@@ -149,6 +152,8 @@ class Complete:
     """How many images."""
     count: int = 8
     """Completions of each."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
     how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
 
 
@@ -158,8 +163,8 @@ def complete(args: Sequence[str]) -> int:
     _check_counts(images=asked.images, count=asked.count)
     if asked.images * (asked.count + 2) > MOST_IMAGES:
         raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
-    trained = load_prior(asked.run)
-    compile_kernels()
+    trained = load_prior(asked.run, asked.backend)
+    make_ready(asked.backend)
     found = trained.images().split(asked.split)
     chosen = found.take(pick(len(found), asked.images))
     labels = chosen.labels if trained.prior.num_classes else None
@@ -203,6 +208,8 @@ class Interpolate:
     """How many pairs."""
     steps: int = 10
     """Images from one to the other, both included."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
 
 
 def interpolate(args: Sequence[str]) -> int:
@@ -212,12 +219,12 @@ def interpolate(args: Sequence[str]) -> int:
     if asked.pairs * asked.steps > MOST_IMAGES:
         raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
     if open_run(asked.run).kind == "prior":
-        trained = load_prior(asked.run)
+        trained = load_prior(asked.run, asked.backend)
         tokenizer, found = trained.tokenizer, trained.images().split(asked.split)
     else:
-        tokenizer, options, run = load_tokenizer(asked.run)
+        tokenizer, options, run = load_tokenizer(asked.run, asked.backend)
         found = images_of(options, run, None).split(asked.split)
-    compile_kernels()
+    make_ready(asked.backend)
     ends = found.images[pick(len(found), 2 * asked.pairs)]
     pairs = ends.reshape(-1, 2, *ends.shape[1:])  # (pairs,2,H,W,C)
     rows = [generation.interpolate(tokenizer, pair, asked.steps) for pair in pairs]
@@ -236,6 +243,8 @@ class Augment:
     """A new folder for PNG pictures, or the name of an .npz."""
     per_class: int = 500
     """Images of each class."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
     how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
 
 
@@ -243,7 +252,7 @@ def augment(args: Sequence[str]) -> int:
     """Write new images of every class."""
     asked = parse(Augment, args, "augment")
     _check_counts(per_class=asked.per_class)
-    trained = load_prior(asked.run)
+    trained = load_prior(asked.run, asked.backend)
     classes = trained.prior.num_classes
     if classes == 0:
         raise ConfigError(
@@ -253,7 +262,7 @@ def augment(args: Sequence[str]) -> int:
     packed = asked.out.suffix == ".npz"
     if not packed and asked.out.exists():
         raise ConfigError(f"{asked.out} is there already; choose another --out")
-    compile_kernels()
+    make_ready(asked.backend)
     # Class by class in turn: the first so many of each are the same for any number.
     labels = np.arange(classes * asked.per_class) % classes
     made = _draw(trained, labels, len(labels), asked.how)

@@ -18,7 +18,7 @@ from tinyvq.training.loop import Task, train
 from tinyvq.training.noise import NoiseOptions, NoiseTask
 from tinyvq.training.options import ImageOptions, RunOptions, option
 from tinyvq.training.prior import PriorOptions, PriorTask
-from tinyvq.training.progress import compile_kernels
+from tinyvq.training.progress import make_ready
 from tinyvq.training.run import Run, create
 from tinyvq.training.tokenizer import facts_of, load_images
 from tinyvq.training.trained import (
@@ -29,6 +29,8 @@ from tinyvq.training.trained import (
 )
 from tinyvq.training.vqgan import VQGANOptions, VQGANTask
 from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
+
+MAY_CHANGE = ("steps", "backend")  # of a run's options, when it is resumed
 
 Options = TypeVar("Options", bound=RunOptions)
 
@@ -41,7 +43,8 @@ class Train(Generic[Options]):
     """The run folder to make, or with --resume to go on with."""
     options: OmitArgPrefixes[Options]
     resume: bool = False
-    """Go on with the run in --out: its saved options win, only --steps may change."""
+    """Go on with the run in --out: its saved options win, only --steps and --backend
+    may change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +91,7 @@ def _on_images(
 
 def _prior_job(options: PriorOptions, run: Run | None) -> Job:
     tokenizer, its_options, original = tokenizer_of_prior(options, run)
+    tokenizer.to(options.backend)
     images = images_of(its_options, original, options.data)
     codes = {
         name: priors.encode(tokenizer, images.split(name), f"{name} images")
@@ -147,7 +151,7 @@ def train_kind(name: str, args: Sequence[str]) -> int:
     options = asked.options
     if asked.resume:
         options = _saved_options(name, shape, asked.out, args)
-    compile_kernels()
+    make_ready(options.backend)
     run, pictures = run_kind(name, asked.out, options, resume=asked.resume)
     say(f"done: {run.folder} ({', '.join(path.name for path in pictures)})")
     return 0
@@ -177,10 +181,10 @@ def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> Run
     asked: RunOptions = parse(shape, args, f"train {name}", shape(out, saved)).options
     for field in dataclasses.fields(saved):
         before, now = getattr(saved, field.name), getattr(asked, field.name)
-        if before != now and field.name != "steps":
+        if before != now and field.name not in MAY_CHANGE:
             raise ConfigError(
                 f"{option(field.name)} {now} conflicts with the run in {out}, which "
-                f"has {before}; with --resume only --steps may change"
+                f"has {before}; with --resume only --steps and --backend may change"
             )
     return asked
 

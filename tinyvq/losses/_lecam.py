@@ -11,6 +11,7 @@ arXiv:2104.03310, in the form of its authors' code, with max.
 import numpy as np
 
 from tinyvq import ops
+from tinyvq.backends import beside, read
 from tinyvq.errors import ConfigError
 from tinyvq.losses._logits import check_logits
 from tinyvq.nn import Buffer, Module
@@ -35,12 +36,16 @@ class LeCAM(Module):
         self.weight = Buffer(np.zeros(()))  # what the weights add up to so far
 
     def __call__(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Compute the regulariser of a batch's logits; the means stay as they are."""
+        """Compute the regulariser of a batch's logits; the means stay as they are.
+
+        Waits for a GPU, once.
+        """
         check_logits("LeCAM", real, fake)
-        weight = self.weight.item()
+        sums = self.sums.array
+        weight, *totals = read(self.weight.array, sums[0], sums[1])
         if weight == 0:
             return (real.sum() + fake.sum()) * 0.0
-        mean_real, mean_fake = (float(total) / weight for total in self.sums.array)
+        mean_real, mean_fake = (total / weight for total in totals)
         above, below = ops.relu(real - mean_fake), ops.relu(mean_real - fake)
         return (above * above).mean() + (below * below).mean()
 
@@ -48,7 +53,8 @@ class LeCAM(Module):
         """Take logits into the running means, once the discriminator has stepped."""
         check_logits("LeCAM.update", real, fake)
         keep, take = self.decay, 1 - self.decay
-        batch = np.array([float(x.array.mean(dtype=np.float64)) for x in (real, fake)])
+        batch = np.stack([x.array.mean(dtype=np.float64) for x in (real, fake)])
         with self.sums.mutate() as sums, self.weight.mutate() as weight:
+            batch = beside(batch, sums)
             sums[...] = keep * sums + take * batch
             weight[...] = keep * weight + take

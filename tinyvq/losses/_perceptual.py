@@ -58,7 +58,7 @@ class PerceptualLoss:
 
 
 def perceptual_distance(network: FeatureNetwork, x: Array, y: Array) -> Array:
-    """Measure each image's perceptual distance: (N,H,W,C) twice -> (N,) float64.
+    """Measure each image's perceptual distance: (N,H,W,C) twice -> (N,) float64, NumPy.
 
     Their mean is the PerceptualLoss. A model that was trained on the same network is
     not to be judged by it; see `tinyvq.models.check_judge`.

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinyvq import ops
+from tinyvq.backends import beside
 from tinyvq.function import Array
 from tinyvq.losses._perceptual import PerceptualLoss
 from tinyvq.ops import _arithmetic as ari
@@ -34,7 +35,8 @@ class _TwoLayers:
     def __call__(self, x: Tensor) -> list[Tensor]:
         features = []
         for w, b in _weights(x.shape[3]):
-            x = ops.linear(x, w.astype(x.dtype), b.astype(x.dtype))
+            w, b = (beside(a.astype(x.dtype), x.array) for a in (w, b))
+            x = ops.linear(x, w, b)
             features.append(x)
         return features
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from tinyvq.backends import read
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array
 
@@ -21,19 +22,21 @@ def adaptive_weight(
     lengths are taken in float64. The weighted adversary then pulls there about as hard
     as the reconstruction. `clamp` is what counts where the adversary's gradient
     vanishes, and |g_rec| / eps where that is less. NaN where a gradient has it, so that
-    it is seen. ConfigError where eps or clamp is below 0.
+    it is seen. ConfigError where eps or clamp is below 0. Waits for a GPU, once.
     Source: Esser et al., arXiv:2012.09841, eq. 7.
     """
     if not (eps >= 0 and clamp >= 0):
         raise ConfigError(
             f"adaptive_weight: needs eps >= 0 and clamp >= 0, got {eps} and {clamp}"
         )
-    wanted, push = _length(reconstruction_gradient), _length(adversarial_gradient) + eps
+    squares = map(_square, (reconstruction_gradient, adversarial_gradient))
+    wanted, push = map(math.sqrt, read(*squares))
+    push += eps
     if math.isnan(wanted + push):
         return math.nan
     return min(wanted / push, clamp) if push > 0 else clamp
 
 
-def _length(gradient: Array) -> float:
+def _square(gradient: Array) -> Array:
     # A plain sum: a BLAS norm would depend on the number of threads.
-    return math.sqrt(float(np.square(gradient, dtype=np.float64).sum()))
+    return np.square(gradient, dtype=np.float64).sum()

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq import ops
+from tinyvq.backends import beside
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array
 from tinyvq.tensor import Operand, Tensor, as_tensor
@@ -34,9 +35,10 @@ def enlarged(x: Tensor, shorter_side: int) -> Tensor:
     if min(h, w) >= shorter_side:
         return x
     p, q = (round(side * shorter_side / min(h, w)) for side in (h, w))
-    rows = interpolation(p, h, x.dtype).T  # (H, P)
+    rows = beside(interpolation(p, h, x.dtype).T, x.array)  # (H, P)
     # Pixels' channels stand side by side: each is a row of its own to interpolate.
     columns = np.kron(interpolation(q, w, x.dtype).T, np.eye(c, dtype=x.dtype))
+    columns = beside(columns, x.array)
     x = ops.matmul(x.reshape(n, h, w * c), columns)  # (N, H, Q·C)
     x = ops.matmul(x.transpose(0, 2, 1), rows)  # (N, Q·C, P)
     return x.transpose(0, 2, 1).reshape(n, p, q, c)

@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from tinyvq import nn, ops
+from tinyvq.backends import module_of
 from tinyvq.errors import ConfigError
+from tinyvq.function import Array
 from tinyvq.models._prior import (
     CodeDecoder,
-    Floats,
     Indices,
     Prior,
     check_sizes,
@@ -176,16 +177,16 @@ class _Decoder(CodeDecoder):
         self.prior, self.columns = prior, prior.grid[1]
         q, h = self.columns, prior.reach
         table = prior.tokens.weight
-        channels = table.shape[-1]
+        channels, xp = table.shape[-1], module_of(table.array)
 
-        def zeros(*shape: int) -> list[Floats]:
+        def zeros(*shape: int) -> list[Array]:
             full = (count, *shape, channels)
-            return [np.zeros(full, table.dtype) for _ in prior.layers]
+            return [xp.zeros(full, table.dtype) for _ in prior.layers]
 
         self.above = zeros(h + 1, h + q + h)  # the last h + 1 rows, padded
         self.left = zeros(1, h + q)  # the row so far, padded
         self.links: list[Tensor] = []  # (N,1,Q,2C) a layer, of this row
-        self.codes = np.zeros((count, q, channels), table.dtype)  # of the row before
+        self.codes = xp.zeros((count, q, channels), table.dtype)  # of the row before
 
     def _next(self, position: int, previous: Indices | None) -> Tensor:
         c = position % self.columns

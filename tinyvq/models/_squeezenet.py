@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq import ops
+from tinyvq.backends import Backend, module_of
 from tinyvq.errors import DataError
 from tinyvq.function import Array
 from tinyvq.models._network_input import from_bytes, pooled, prepared
@@ -90,7 +91,7 @@ class SqueezeNet:
         arXiv:1801.03924 takes them.
         """
         x = prepared(x, self.shorter_side)
-        mean = np.array(MEAN_PIXEL, x.dtype)
+        mean = module_of(x.array).asarray(MEAN_PIXEL, x.dtype)
         x = (x[..., ::-1] + 0.5) * 255.0 - mean
         x = ops.relu(self._convolve("conv1", x, stride=2))
         taken = [x]
@@ -101,6 +102,12 @@ class SqueezeNet:
             if i in TAKEN_AFTER:
                 taken.append(x)
         return taken
+
+    def to(self, backend: Backend) -> "SqueezeNet":
+        """Copy the weights to a backend; what it judges must live there."""
+        for layer, (w, b) in self._layers.items():
+            self._layers[layer] = w.to(backend), b.to(backend)
+        return self
 
     def class_scores(self, x: Operand) -> Tensor:
         """Score ImageNet's 1000 classes: (N,H,W,1|3) -> (N,1000)."""

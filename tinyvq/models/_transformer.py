@@ -6,6 +6,7 @@ import numpy as np
 from tinyvq_kernels import DecoderWeights, decoder
 
 from tinyvq import nn, ops
+from tinyvq.backends import beside
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array
 from tinyvq.models._prior import (
@@ -190,7 +191,7 @@ class _Decoder(CodeDecoder):
 
     def _next(self, position: int, previous: Indices | None) -> Tensor:
         before = self.start if previous is None else previous
-        x = self.tokens[before] + self.places[position]  # (N,W)
+        x = self.tokens[beside(before, self.tokens)] + self.places[position]  # (N,W)
         return Tensor.wrap(self.kernel.step(x, position))  # (N,M)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq import ops
+from tinyvq.backends import on_host
 from tinyvq.errors import ConfigError, ShapeError
+from tinyvq.function import Array
 from tinyvq.nn import Layer, Module
 from tinyvq.quantizers import Quantizer, QuantizerOutput, QuantizerStats
 from tinyvq.tensor import Tensor, no_grad
@@ -22,17 +24,22 @@ class VQVAEOutput:
     reconstruction        (N,H,W,C)
     loss                  reconstruction term + the quantizer's loss
     quantizer_loss        the latter alone
-    reconstruction_mse    mean squared error over all pixel values, no gradient
-    indices               (N,P,Q) int64
+    mse                   mean squared error over all pixel values
+    indices               (N,P,Q) int64, where the model lives
     stats                 for `model.quantizer.update`, and for the log
     """
 
     reconstruction: Tensor
     loss: Tensor
     quantizer_loss: Tensor
-    reconstruction_mse: float
-    indices: npt.NDArray[np.int64]
+    mse: Tensor
+    indices: Array
     stats: QuantizerStats
+
+    @property
+    def reconstruction_mse(self) -> float:
+        """The mean squared error as a number; waits for a GPU."""
+        return self.mse.item()
 
 
 class VQVAE(Module):
@@ -86,7 +93,7 @@ class VQVAE(Module):
             reconstruction=reconstruction,
             loss=mse / self.pixel_variance + quantized.loss,
             quantizer_loss=quantized.loss,
-            reconstruction_mse=mse.item(),
+            mse=mse,
             indices=quantized.indices,
             stats=quantized.stats,
         )
@@ -103,9 +110,9 @@ class VQVAE(Module):
         return digest.hexdigest()
 
     def encode(self, x: Tensor) -> npt.NDArray[np.int64]:
-        """Return the code indices (N,P,Q) of images (N,H,W,C)."""
+        """Return the code indices (N,P,Q) of images (N,H,W,C), as a NumPy array."""
         with no_grad():
-            return self._quantize(x).indices
+            return on_host(self._quantize(x).indices)
 
     def _quantize(self, x: Tensor) -> QuantizerOutput:
         by = self.divides_by
@@ -117,6 +124,6 @@ class VQVAE(Module):
         return self.quantizer(self.encoder(x))
 
     def decode(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Return the images (N,H,W,C) of code indices (N,P,Q)."""
+        """Return the images (N,H,W,C) of code indices (N,P,Q), where the codes live."""
         with no_grad():
             return self.decoder(self.quantizer.lookup(indices))

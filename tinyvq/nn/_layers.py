@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tinyvq import ops
+from tinyvq.backends import beside
 from tinyvq.errors import ConfigError
 from tinyvq.nn._module import Buffer, Module, Parameter
 from tinyvq.rng import Stream
@@ -182,7 +183,7 @@ class Dropout(Module):
         with self.calls.mutate() as calls:
             calls += 1
         drawn = Stream(self._seed, "dropout", int(self.calls.item())).uniform(x.shape)
-        return ops.dropout(x, Tensor.wrap(drawn >= self.p), self.p)
+        return ops.dropout(x, beside(drawn >= self.p, x.array), self.p)
 
 
 class Sigmoid(Module):

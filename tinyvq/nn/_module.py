@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tinyvq.backends import Backend, array_module, beside
 from tinyvq.errors import DTypeError, ModuleError
 from tinyvq.tensor import Tensor
 
@@ -58,7 +59,10 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Copy all parameters and buffers into NumPy arrays by path."""
+        """Copy all parameters and buffers into NumPy arrays by path.
+
+        NumPy's whatever the backend: a state suits a model on any other as well.
+        """
         return {
             path: member.numpy().copy()
             for path, member in self.named_members()
@@ -88,7 +92,7 @@ class Module:
                 )
         for path, member in members.items():
             with member.mutate() as array:
-                array[...] = state[path]
+                array[...] = beside(state[path], array)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -112,6 +116,28 @@ class Module:
         for _, member in self.named_members():
             if isinstance(member, Tensor) and member.dtype.kind == "f":
                 member.convert(dtype)
+        return self
+
+    @property
+    def backend(self) -> Backend:
+        """Where the float parameters and buffers live; "cpu" where there are none."""
+        members = (m for _, m in self.named_members() if isinstance(m, Tensor))
+        first = next((m for m in members if m.dtype.kind == "f"), None)
+        return "cpu" if first is None else first.backend
+
+    def to(self: Self, backend: Backend) -> Self:
+        """Move all float parameters and buffers in place to "cpu" or "cuda".
+
+        Integer buffers stay: they count steps for Python. Gradients are forgotten. Make
+        an optimiser afterwards: its slots are made beside the parameters. Raises
+        CudaUnavailable where CUDA is missing; then nothing has moved.
+        """
+        array_module(backend)
+        for _, member in self.named_members():
+            if not isinstance(member, Tensor) or member.dtype.kind != "f":
+                continue
+            if member.backend != backend:
+                member.convert(backend=backend)
         return self
 
     def num_parameters(self) -> int:

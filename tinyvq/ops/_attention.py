@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from tinyvq_kernels import matmul
 
+from tinyvq.backends import module_of
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
@@ -25,7 +26,8 @@ class Attention(Function):
         if self.causal:
             # The last query sees all keys: with a cache, T < S.
             t, s = scores.shape[-2:]
-            hidden = np.arange(s) > np.arange(s - t, s)[:, None]  # (T,S)
+            xp = module_of(q)
+            hidden = xp.arange(s) > xp.arange(s - t, s)[:, None]  # (T,S)
             np.copyto(scores, -np.inf, where=hidden)
         scores -= scores.max(axis=-1, keepdims=True)
         p = np.exp(scores, out=scores)

@@ -3,6 +3,7 @@
 import operator
 from typing import Any
 
+from tinyvq.backends import read
 from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.tensor import Tensor
 
@@ -13,6 +14,15 @@ def same_dtype(op: str, a: Tensor, b: Tensor) -> None:
         raise DTypeError(
             f"{op}: dtypes differ, {a.dtype} and {b.dtype}; convert one of them"
         )
+
+
+def check_range(op: str, name: str, x: Tensor, end: int) -> None:
+    """Raise ShapeError unless all integers are in 0 .. end - 1. Waits for a GPU."""
+    if x.size == 0:
+        return
+    low, high = read(x.array.min(), x.array.max())
+    if low < 0 or high >= end:
+        raise ShapeError(f"{op}: {name} must be in 0 .. {end - 1}, got {low} .. {high}")
 
 
 def axis_of(op: str, x: Tensor, axis: int) -> int:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinyvq.backends import beside, module_of
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._activations import logistic
+from tinyvq.ops._doors import check_range
 from tinyvq.ops._losses import same_shape
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
@@ -67,16 +69,15 @@ class CrossEntropy(Function):
 
     def forward(self, ctx: Context, x: Array, targets: Array) -> Array:
         rows = _log_softmax(x.reshape(-1, x.shape[-1]))  # (rows, M)
-        chosen = targets.reshape(-1)
-        ctx.save(rows=rows, chosen=chosen, shape=x.shape)
-        return -rows[np.arange(len(rows)), chosen].mean()
+        target = module_of(x).arange(len(rows)), targets.reshape(-1)
+        ctx.save(rows=rows, target=target, shape=x.shape)
+        return -rows[target].mean()
 
     # ∂/∂x_j of -log p_t is p_j - δ_jt, so gx = gy (p - one-hot of the target) / rows.
     # p_t - 1 comes from log p_t at once: where p_t is nearly 1, it would cancel.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        target = np.arange(len(ctx.rows)), ctx.chosen
         g = np.exp(ctx.rows)
-        g[target] = np.expm1(ctx.rows[target])
+        g[ctx.target] = np.expm1(ctx.rows[ctx.target])
         g *= gy / len(g)
         return g.reshape(ctx.shape), None
 
@@ -84,7 +85,8 @@ class CrossEntropy(Function):
 def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
     """Mean negative log likelihood, in nats, of targets under softmax(logits).
 
-    logits (..., M), targets (...) integers in 0 .. M-1
+    logits (..., M), targets (...) integers in 0 .. M-1, checked where they live, then
+    copied beside the logits: those on a GPU make Python wait for it.
     """
     logits, targets = as_tensor(logits), as_tensor(targets)
     if logits.dtype.kind != "f":
@@ -98,12 +100,8 @@ def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
             "cross_entropy: needs logits (..., M) and targets (...), not empty, got "
             f"{logits.shape} and {targets.shape}"
         )
-    low, high = int(targets.array.min()), int(targets.array.max())
-    if low < 0 or high >= logits.shape[-1]:
-        raise ShapeError(
-            f"cross_entropy: targets must be in 0 .. {logits.shape[-1] - 1}, "
-            f"got {low} .. {high}"
-        )
+    check_range("cross_entropy", "targets", targets, logits.shape[-1])
+    targets = Tensor.wrap(beside(targets.array, logits.array))
     return apply(CrossEntropy(), logits, targets)
 
 

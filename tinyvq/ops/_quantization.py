@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from tinyvq_kernels import code_sums
 
+from tinyvq.backends import beside
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.ops._doors import same_dtype
+from tinyvq.ops._doors import check_range, same_dtype
 from tinyvq.ops._losses import same_shape
 from tinyvq.ops._products import as_rows
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
@@ -33,20 +34,22 @@ class Embedding(Function):
         return sums, None
 
 
-def embedding(table: Operand, indices: Operand) -> Tensor:
-    """Look up rows: table (M,D), indices (...) integers in 0 .. M-1 -> (...,D)."""
+def embedding(table: Operand, indices: Operand, *, check: bool = True) -> Tensor:
+    """Look up rows: table (M,D), indices (...) integers in 0 .. M-1 -> (...,D).
+
+    check  whether to look at the indices, where they live; those on a GPU make Python
+           wait. Only what a search gave is known to be in range
+
+    Indices are then copied beside the table.
+    """
     table, indices = as_tensor(table), as_tensor(indices)
     if indices.dtype.kind not in "iu":
         raise DTypeError(f"embedding: indices must be integers, got {indices.dtype}")
     if table.ndim != 2:
         raise ShapeError(f"embedding: table must be (M,D), got {table.shape}")
-    if indices.size:
-        low, high = int(indices.array.min()), int(indices.array.max())
-        if low < 0 or high >= table.shape[0]:
-            raise ShapeError(
-                f"embedding: indices must be in 0 .. {table.shape[0] - 1}, "
-                f"got {low} .. {high}"
-            )
+    if check:
+        check_range("embedding", "indices", indices, table.shape[0])
+    indices = Tensor.wrap(beside(indices.array, table.array))
     return apply(Embedding(), table, indices)
 
 

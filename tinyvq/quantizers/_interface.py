@@ -6,32 +6,41 @@ restarted = quantizer.update(output.stats)   once a step, after the optimiser's
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tinyvq.backends import on_host
 from tinyvq.entropy import perplexity
 from tinyvq.errors import ShapeError
+from tinyvq.function import Array
 from tinyvq.nn import Parameter
 from tinyvq.tensor import Tensor
 
 Indices = npt.NDArray[np.int64]
-Floats = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class QuantizerStats:
-    """What a batch did to the codebook: always measured.
+    """What a batch did to the codebook.
 
-    counts    (M,) int64, how often each code was chosen
-    vectors   (N, D), the vectors that chose
-    indices   (N,), what they chose
+    num_codes   M
+    vectors     (N, D), the vectors that chose
+    indices     (N,), what they chose
+
+    Figures are made of them when they are asked for, on the CPU.
     """
 
-    counts: Indices
-    vectors: Floats
-    indices: Indices
+    num_codes: int
+    vectors: Array
+    indices: Array
+
+    @cached_property
+    def counts(self) -> Indices:
+        """How often each code was chosen, (M,) int64."""
+        return np.bincount(on_host(self.indices), minlength=self.num_codes)
 
     @property
     def batch_perplexity(self) -> float:
@@ -53,14 +62,14 @@ class QuantizerOutput:
 
     quantized   (..., D) what the decoder gets; its gradient reaches z
     codes       (..., D) the codes before the straight-through
-    indices     (...) int64
+    indices     (...) int64, where z lives
     loss        what the quantizer adds to the model's loss
     stats       for `update`, and for the log
     """
 
     quantized: Tensor
     codes: Tensor
-    indices: Indices
+    indices: Array
     loss: Tensor
     stats: QuantizerStats
 
@@ -70,14 +79,14 @@ class CodebookUpdate:
     """What an update changed beyond averages.
 
     started     whether this update placed the codebook by k-means
-    restarted   the rows of codes that had died and were placed anew
+    restarted   the rows of codes that had died and were placed anew, where they live
     """
 
     started: bool
-    restarted: Indices
+    restarted: Array
 
     @property
-    def moved(self) -> Indices | slice:
+    def moved(self) -> Array | slice:
         """The rows whose optimiser state no longer means anything."""
         return slice(None) if self.started else self.restarted
 
@@ -91,8 +100,8 @@ class Quantizer(Protocol):
     def __call__(self, z: Tensor) -> QuantizerOutput:
         """Quantize z (..., D)."""
 
-    def lookup(self, indices: Indices) -> Tensor:
-        """Return the codes of indices (...): (..., D), constant."""
+    def lookup(self, indices: Array) -> Tensor:
+        """Return the codes of indices (...), NumPy or not: (..., D), constant."""
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Take in what a training batch did, after the optimiser's step."""
@@ -112,7 +121,7 @@ def check_vectors(name: str, z: Tensor, code_dim: int) -> None:
 
 def check_stats(name: str, stats: QuantizerStats, shape: tuple[int, int]) -> None:
     """Raise ShapeError unless the stats are of a codebook of this shape (M, D)."""
-    came = (len(stats.counts), stats.vectors.shape[-1])
+    came = (stats.num_codes, stats.vectors.shape[-1])
     if came != shape:
         raise ShapeError(
             f"{name}.update: needs the stats of a {shape[0]}×{shape[1]} codebook, "

@@ -1,21 +1,17 @@
 """k-means: where a codebook starts."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from tinyvq_kernels import code_sums, nearest_code
 
+from tinyvq.backends import beside
 from tinyvq.errors import ConfigError, ShapeError
+from tinyvq.function import Array
 from tinyvq.rng import Stream
-
-Floats = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
 
 
 def kmeans(
-    vectors: Floats, num_codes: int, rng: Stream, iterations: int = 10
-) -> tuple[Floats, Indices]:
+    vectors: Array, num_codes: int, rng: Stream, iterations: int = 10
+) -> tuple[Array, Array]:
     """Cluster vectors (N,D) -> codes (M,D) and how many vectors each has (M,) int64.
 
     Lloyd's algorithm from M random vectors, distinct as positions where N >= M, drawn
@@ -34,10 +30,9 @@ def kmeans(
         chosen = rng.permutation(n)[:num_codes]
     else:
         chosen = rng.integers(n, num_codes)
-    codes = vectors[chosen].copy()
-    counts = np.zeros(num_codes, np.int64)
+    codes = vectors[beside(chosen, vectors)]
     for _ in range(iterations):
         sums, counts = code_sums(vectors, nearest_code(vectors, codes), num_codes)
-        used = counts > 0
-        codes[used] = sums[used] / counts[used, None].astype(vectors.dtype)
+        means = sums / np.maximum(counts, 1)[:, None].astype(vectors.dtype)
+        np.copyto(codes, means, where=counts[:, None] > 0)
     return codes, counts

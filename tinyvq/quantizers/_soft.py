@@ -7,11 +7,12 @@ import numpy as np
 from tinyvq_kernels import nearest_code
 
 from tinyvq import ops
+from tinyvq.backends import module_of
 from tinyvq.errors import ConfigError
+from tinyvq.function import Array
 from tinyvq.nn import Buffer, Module, Parameter
 from tinyvq.quantizers._interface import (
     CodebookUpdate,
-    Indices,
     QuantizerOutput,
     QuantizerStats,
     check_stats,
@@ -19,7 +20,7 @@ from tinyvq.quantizers._interface import (
 )
 from tinyvq.quantizers._kmeans import kmeans
 from tinyvq.rng import Stream
-from tinyvq.tensor import Tensor, as_tensor
+from tinyvq.tensor import Tensor
 
 
 class SoftQuantizer(Module):
@@ -73,19 +74,19 @@ class SoftQuantizer(Module):
         rows = ops.reshape(z, -1, self.code_dim)  # (N, D)
         flat = nearest_code(rows.array, self.codebook.array)
         indices = flat.reshape(z.shape[:-1])  # (...)
+        codes = ops.embedding(self.codebook.detach(), indices, check=False)
         logits = self._logits(rows)
         if self.training:
             mixed = ops.matmul(ops.softmax(logits), self.codebook)  # (N, D)
             quantized = ops.reshape(mixed, *z.shape)  # (..., D)
         else:
-            quantized = self.lookup(indices)
-        counts = np.bincount(flat, minlength=self.num_codes)
+            quantized = codes
         return QuantizerOutput(
             quantized=quantized,
-            codes=self.lookup(indices),
+            codes=codes,
             indices=indices,
             loss=ops.uniform_kl(logits) * self.kl_weight,
-            stats=QuantizerStats(counts, rows.array, flat),
+            stats=QuantizerStats(self.num_codes, rows.array, flat),
         )
 
     def _check_settings(self) -> None:
@@ -102,9 +103,9 @@ class SoftQuantizer(Module):
         lengths = ops.sum(self.codebook * self.codebook, axis=1)  # (M,)
         return (products * 2.0 - lengths) / self.temperature
 
-    def lookup(self, indices: Indices) -> Tensor:
-        """Return the codes of indices (...): (..., D), constant."""
-        return ops.embedding(self.codebook.detach(), as_tensor(indices))
+    def lookup(self, indices: Array) -> Tensor:
+        """Return the codes of indices (...), NumPy or not: (..., D), constant."""
+        return ops.embedding(self.codebook.detach(), indices)
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Place the codebook after the first batch; later the optimiser moves it."""
@@ -117,7 +118,7 @@ class SoftQuantizer(Module):
                 codebook[...] = codes
         with self.updates.mutate() as updates:
             updates += 1
-        return CodebookUpdate(start, np.zeros(0, np.int64))
+        return CodebookUpdate(start, module_of(stats.indices).zeros(0, np.int64))
 
     def trained_codebook(self) -> Sequence[Parameter]:
         """List the parameters whose rows are codes."""

@@ -8,13 +8,13 @@ import numpy as np
 from tinyvq_kernels import code_sums, nearest_code
 
 from tinyvq import ops
+from tinyvq.backends import beside, module_of
 from tinyvq.entropy import uniform_bits
 from tinyvq.errors import ConfigError
+from tinyvq.function import Array
 from tinyvq.nn import Buffer, Module, Parameter
 from tinyvq.quantizers._interface import (
     CodebookUpdate,
-    Floats,
-    Indices,
     QuantizerOutput,
     QuantizerStats,
     check_stats,
@@ -22,7 +22,7 @@ from tinyvq.quantizers._interface import (
 )
 from tinyvq.quantizers._kmeans import kmeans
 from tinyvq.rng import Stream
-from tinyvq.tensor import Tensor, as_tensor
+from tinyvq.tensor import Tensor
 
 Estimator = Literal["straight_through", "rotation"]
 ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -117,26 +117,25 @@ class VectorQuantizer(Module):
         vectors = z.array.reshape(-1, self.code_dim)  # (N, D)
         flat = nearest_code(vectors, table.array)
         indices = flat.reshape(z.shape[:-1])  # (...)
-        codes = ops.embedding(table, indices)
+        codes = ops.embedding(table, indices, check=False)
         loss = ops.vq_loss(
             z,
             codes,
             codebook_weight=1.0 if self.learn == "gradient" else 0.0,
             commitment_weight=self.commitment,
         )
-        counts = np.bincount(flat, minlength=self.num_codes)
         return QuantizerOutput(
             quantized=ESTIMATORS[self.estimator](z, codes),
             codes=codes,
             indices=indices,
             loss=loss,
-            stats=QuantizerStats(counts, vectors, flat),
+            stats=QuantizerStats(self.num_codes, vectors, flat),
         )
 
-    def lookup(self, indices: Indices) -> Tensor:
-        """Return the codes of indices (...): (..., D), constant."""
+    def lookup(self, indices: Array) -> Tensor:
+        """Return the codes of indices (...), NumPy or not: (..., D), constant."""
         table = self._placed(self.codebook.detach())
-        return ops.embedding(table, as_tensor(indices))
+        return ops.embedding(table, indices)
 
     def _placed(self, vectors: Tensor) -> Tensor:
         """Put vectors (..., D) where they are compared: as they are, or at length 1."""
@@ -145,7 +144,7 @@ class VectorQuantizer(Module):
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Move the codebook by what a batch chose: start, running means, restarts."""
         check_stats("VectorQuantizer", stats, (self.num_codes, self.code_dim))
-        nothing = np.zeros(0, np.int64)
+        nothing = module_of(stats.indices).zeros(0, np.int64)
         if self.updates.item() == 0 and self.kmeans_start:
             self.start(stats.vectors)
             return CodebookUpdate(started=True, restarted=nothing)
@@ -165,12 +164,13 @@ class VectorQuantizer(Module):
             with self.codebook.mutate() as codebook:
                 # A code that nobody chose stays put: its mean is as before, and its
                 # sums fade to nothing in the end.
-                chosen = counts > 0
-                codebook[chosen] = total[chosen] / size[chosen, None]
+                chosen = counts > 0  # (M,)
+                means = total / np.where(chosen, size, 1)[:, None]
+                np.copyto(codebook, means, where=chosen[:, None])
         restarted = self._restart(stats) if self.restart_below > 0 else nothing
         return CodebookUpdate(started=False, restarted=restarted)
 
-    def start(self, vectors: Floats) -> None:
+    def start(self, vectors: Array) -> None:
         """Place the codebook by k-means over vectors (N, D)."""
         codes, counts = kmeans(vectors, self.num_codes, self._rng.child("k-means"))
         with (
@@ -186,19 +186,20 @@ class VectorQuantizer(Module):
             average[...] = len(vectors) / self.num_codes
             updates += 1
 
-    def _restart(self, stats: QuantizerStats) -> Indices:
+    def _restart(self, stats: QuantizerStats) -> Array:
         """Place dead codes on random vectors of the batch, as if of average size.
 
         Sum and size are reset together: an old sum would pull the code straight back.
+        Waits for a GPU: how many are dead says how many positions to draw.
         """
         n = len(stats.vectors)
-        average = self.average_size.item()
+        average = self.average_size.array
         dead = np.flatnonzero(self.cluster_size.array < self.restart_below * average)
         if dead.size == 0 or n == 0:
             return dead
         rng = self._rng.child("restart", int(self.updates.item()))
         # Distinct positions while they last.
-        chosen = np.resize(rng.permutation(n), dead.size)
+        chosen = beside(np.resize(rng.permutation(n), dead.size), stats.vectors)
         with (
             self.codebook.mutate() as codebook,
             self.cluster_size.mutate() as size,

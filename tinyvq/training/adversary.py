@@ -16,7 +16,8 @@ from tinyvq.nn import frozen_statistics
 from tinyvq.optim import Adam
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
-from tinyvq.training.guard import guarded_backward
+from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.measures import Measures
 from tinyvq.training.options import RunOptions
 from tinyvq.training.state import Stateful
 
@@ -70,9 +71,9 @@ class Adversary:
             layers=options.discriminator_layers,
             norm=options.discriminator_norm,
             rng=Stream(options.seed, "discriminator"),
-        )
+        ).to(options.backend)
         self.loss = adversarial_loss(options.adversarial)
-        self.lecam = LeCAM()
+        self.lecam = LeCAM().to(options.backend)
         self.optimizer = Adam(
             self.discriminator.parameters(), options.discriminator_lr, betas
         )
@@ -95,29 +96,30 @@ class Adversary:
             _, wanted = self.discriminator.judge(originals)
         return loss + feature_matching(wanted, features) * self.options.feature_matching
 
-    def step(self, step: int, originals: Tensor, made: Tensor) -> dict[str, float]:
+    def step(self, step: int, originals: Tensor, made: Tensor) -> Measures:
         """Train the discriminator on originals and on made images, both constant."""
         options = self.options
         self.optimizer.lr = options.rate(step, options.discriminator_lr)
 
-        def differentiate() -> float:
+        def differentiate() -> Array:
             self._real = self.discriminator(originals)
             self._fake = self.discriminator(made.detach())
             loss = self.loss.discriminator(self._real, self._fake)
             if options.lecam_weight > 0:
                 loss = loss + self.lecam(self._real, self._fake) * options.lecam_weight
             loss.backward()
-            return loss.item()
+            return in_double(loss)
 
         loss, norm = guarded_backward(differentiate, self.discriminator)
         self.optimizer.step()
-        self.lecam.update(self._real, self._fake)
-        return {
-            "discriminator_loss": loss,
-            "logits_real": float(self._real.array.mean()),
-            "logits_made": float(self._fake.array.mean()),
-            "discriminator_gradient_norm": norm,
-        }
+        real, fake = self._real, self._fake
+        self.lecam.update(real, fake)
+        return Measures(
+            discriminator_loss=loss,
+            logits_real=lambda: real.array.mean().item(),
+            logits_made=lambda: fake.array.mean().item(),
+            discriminator_gradient_norm=norm,
+        )
 
 
 def to_be_judged(images: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq import metrics
+from tinyvq.backends import on_host
 from tinyvq.data import to_unit
 from tinyvq.entropy import uniform_bits
 from tinyvq.errors import NonFiniteError, TinyvqError
 from tinyvq.models import VQVAE
 from tinyvq.nn import evaluating
 from tinyvq.tensor import Tensor, no_grad
+from tinyvq.training.batches import batch_on
 
 Images = npt.NDArray[np.uint8]
 BATCH = 100
@@ -55,7 +57,7 @@ def reconstruct(
 ) -> Iterator[tuple[Images, npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
     """Yield images, reconstructions in [-0.5, 0.5] and indices, batch by batch."""
     for batch, output in _batches(model, images, model):
-        yield batch, output.reconstruction.numpy(), output.indices
+        yield batch, output.reconstruction.numpy(), on_host(output.indices)
 
 
 def encoded(model: VQVAE, images: Images) -> Iterator[npt.NDArray[np.int64]]:
@@ -73,7 +75,7 @@ def _batches(
             batch = images[first : first + BATCH]
             try:
                 with no_grad(), np.errstate(all="ignore"):
-                    result = call(Tensor.wrap(to_unit(batch)))
+                    result = call(batch_on(model.backend, batch))
             except TinyvqError:
                 raise
             except ValueError as problem:  # the codebook search refuses NaN and inf

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tinyvq.backends import on_host
 from tinyvq.data import from_unit, to_unit
 from tinyvq.errors import ConfigError
 from tinyvq.models import VQVAE, NoiseVQGAN, Prior, sample_codes
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, no_grad
+from tinyvq.training.batches import batch_on
 from tinyvq.training.evaluation import BATCH
 
 Images = npt.NDArray[np.uint8]
@@ -84,7 +86,7 @@ def complete(
     share   of the rows of codes that is kept, rounded; a code sees a little of what is
             below it, for the encoder's pixels overlap
     """
-    given = tokenizer.encode(Tensor.wrap(to_unit(images)))  # (N,P,Q)
+    given = tokenizer.encode(batch_on(tokenizer.backend, images))  # (N,P,Q)
     rows = _rows_of(share, given.shape[1])
     drawn = draw_codes(prior, labels, len(images), how, given, rows, on_progress)
     return decode(tokenizer, drawn)
@@ -112,11 +114,12 @@ def interpolate(tokenizer: VQVAE, ends: Images, steps: int) -> Images:
     if steps < 2:
         raise ConfigError(f"an interpolation has at least 2 images, got {steps}")
     with no_grad():
-        codes = tokenizer.encode(Tensor.wrap(to_unit(ends)))  # (2,P,Q)
-        first, last = tokenizer.quantizer.lookup(codes).array  # (P,Q,D) each
+        codes = tokenizer.encode(batch_on(tokenizer.backend, ends))  # (2,P,Q)
+        first, last = tokenizer.quantizer.lookup(codes).numpy()  # (P,Q,D) each
         share = np.linspace(0, 1, steps, dtype=first.dtype)[:, None, None, None]
         mixed = (1 - share) * first + share * last  # (steps,P,Q,D)
-        between = tokenizer.quantizer(Tensor.wrap(mixed)).indices  # (steps,P,Q)
+        vectors = Tensor.wrap(mixed).to(tokenizer.backend)
+        between = on_host(tokenizer.quantizer(vectors).indices)  # (steps,P,Q)
     between[0], between[-1] = codes  # a code may have a twin
     return decode(tokenizer, between)
 
@@ -129,7 +132,8 @@ def from_noise(model: NoiseVQGAN, count: int, seed: int) -> Images:
     made = []
     with no_grad():
         for first in range(0, count, BATCH):
-            output = model(Tensor.wrap(noise[first : first + BATCH]))
+            part = Tensor.wrap(noise[first : first + BATCH])
+            output = model(part.to(model.backend))
             made.append(from_unit(output.images.numpy()))
     return np.concatenate(made)
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tinyvq.backends import read
 from tinyvq.errors import NonFiniteError, TinyvqError
 from tinyvq.function import Array, Function, Observer, observe
 from tinyvq.nn import Module
-from tinyvq.optim import grad_norm
+from tinyvq.optim import grad_square
+from tinyvq.tensor import Tensor
 
 
 class _FirstBad(Observer):
@@ -60,21 +62,22 @@ def _stopped(step: int, problem: Exception) -> NonFiniteError:
 
 
 def guarded_backward(
-    differentiate: Callable[[], float], model: Module
+    differentiate: Callable[[], Array], model: Module
 ) -> tuple[float, float]:
     """Make a step's gradients; check the loss and them before an optimiser sees them.
 
-    differentiate  runs forward and backward, and returns the loss; called again where a
-                   value is bad, to find the first one
+    differentiate  runs forward and backward, and returns the loss, one float64 value,
+                   where it lies; called again where a value is bad, to find the first
     model          whose gradients these are
     ->             the loss, and the length of all gradients together
 
-    Raises NonFiniteError naming the first op that made a NaN or infinite value.
+    Waits for a GPU: once, for both. Raises NonFiniteError naming the first op that made
+    a NaN or infinite value.
     """
     model.zero_grad()
     try:
-        loss = differentiate()
-        norm = grad_norm(model.parameters())
+        loss, square = read(differentiate(), grad_square(model.parameters()))
+        norm = math.sqrt(square)
         if math.isfinite(loss) and math.isfinite(norm):
             return loss, norm
     except ValueError as problem:  # a codebook search refuses NaN and inf by itself
@@ -84,8 +87,13 @@ def guarded_backward(
     )
 
 
+def in_double(loss: Tensor) -> Array:
+    """Give a loss as one float64 value, where it lies, for `guarded_backward`."""
+    return loss.array.astype(np.float64)
+
+
 def _first_bad(
-    differentiate: Callable[[], float], model: Module
+    differentiate: Callable[[], Array], model: Module
 ) -> NonFiniteError | None:
     """Go through the step again, op by op, up to the first value that is not finite."""
     model.zero_grad()
@@ -105,4 +113,4 @@ def check_state(state: Mapping[str, Array]) -> None:
 
 
 def _finite(array: Array) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all().item())

@@ -34,8 +34,10 @@ class Task(Protocol):
 
     batch_size: int
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Mapping[str, float]:
         """Do training step `step`, counted from 1; return what it measured.
+
+        A measure is asked for before the next step, if at all: see `measures`.
 
         Raises NonFiniteError where a value is not finite.
         """
@@ -111,16 +113,17 @@ def _train(
     with TrainingProgress(schedule.steps, start) as progress:
         for step in range(start + 1, schedule.steps + 1):
             with finite_values(step):
-                record: dict[str, float] = {"step": step, **task.step(step)}
+                measures = task.step(step)
                 images += task.batch_size
 
                 look = schedule.due(schedule.validate_every, step)
                 picture = schedule.due(schedule.picture_every, step)
                 if look or picture:
                     check_state(task.state())
-                if look:
-                    record |= task.validate()
                 if look or schedule.due(schedule.log_every, step):
+                    record: dict[str, float] = {"step": step, **measures}
+                    if look:
+                        record |= task.validate()
                     now = time.perf_counter()
                     record["images_per_second"] = images / (now - began)
                     began, images = now, 0

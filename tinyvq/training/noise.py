@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tinyvq.data import ImageData
+from tinyvq.function import Array
 from tinyvq.losses import AdversarialName
 from tinyvq.models import NoiseVQGAN
 from tinyvq.optim import Adam
@@ -16,10 +17,11 @@ from tinyvq.training.adversary import (
     carry_back,
     to_be_judged,
 )
-from tinyvq.training.guard import guarded_backward
+from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
-from tinyvq.training.tokenizer import batch_of
+from tinyvq.training.tokenizer import batch_of, use_of_codes
 
 BETAS = (0.5, 0.999)  # of both Adams, as in arXiv:1511.06434
 
@@ -86,7 +88,7 @@ class NoiseTask(Parted):
         self.options = options
         self.batch_size = options.batch_size
         self.images = images
-        self.model = build_generator(options, facts)
+        self.model = build_generator(options, facts).to(options.backend)
         self.adversary = Adversary(options, facts, BETAS)
         self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
 
@@ -98,36 +100,33 @@ class NoiseTask(Parted):
             **self.adversary.parts(),
         }
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Measures:
         """Do the generator's step, then the discriminator's on what it made."""
         options, model = self.options, self.model
         originals = batch_of(self.images, options, step)
         self.optimizer.lr = options.rate(step, options.lr)
-        noise = model.noise(
-            options.batch_size, Stream(options.seed, "noise to train", step)
-        )
+        stream = Stream(options.seed, "noise to train", step)
+        noise = model.noise(options.batch_size, stream).to(options.backend)
 
-        def differentiate() -> float:
+        def differentiate() -> Array:
             self.output = model(noise)
             made = to_be_judged(self.output.images)
             verdict = self.adversary.verdict(made, originals)
             (push,) = grad(verdict, [made])
             carry_back(self.output.images, push.array, self.output.quantizer_loss)
-            return verdict.item() + self.output.quantizer_loss.item()
+            return in_double(verdict) + in_double(self.output.quantizer_loss)
 
         loss, norm = guarded_backward(differentiate, model)
         self.optimizer.step()
-        stats = self.output.stats
-        model.quantizer.update(stats)
-        return {
-            "loss": loss,
-            "batch_perplexity": stats.batch_perplexity,
-            "batch_codes_used": stats.codes_used,
-            "quantizer_loss": self.output.quantizer_loss.item(),
-            **self.adversary.step(step, originals, self.output.images),
-            "gradient_norm": norm,
-            "lr": self.optimizer.lr,
-        }
+        output = self.output
+        model.quantizer.update(output.stats)
+        return (
+            Measures(loss=loss)
+            | use_of_codes(output.stats)
+            | Measures(quantizer_loss=output.quantizer_loss.item)
+            | self.adversary.step(step, originals, output.images)
+            | Measures(gradient_norm=norm, lr=self.optimizer.lr)
+        )
 
     def validate(self) -> dict[str, float]:
         """Measure nothing: what is made has no original to be held against."""

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
+from tinyvq.backends import Backend
 from tinyvq.errors import ConfigError
 from tinyvq.optim import warmup_cosine
 from tinyvq.training.loop import Schedule
@@ -36,6 +37,8 @@ class RunOptions:
     """Steps between checkpoints."""
     picture_every: int = 250
     """Steps between sample pictures."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU. Checkpoints suit both."""
 
     # The names of options that must be at least so much, if they are given at all.
     LEAST: ClassVar[dict[str, float]] = {

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tinyvq import ops
 from tinyvq.data import ImageData, Split, batch_indices
 from tinyvq.errors import ConfigError
+from tinyvq.function import Array
 from tinyvq.messages import track
 from tinyvq.models import VQVAE, PixelCNN, Prior, TransformerPrior
 from tinyvq.nn import evaluating
@@ -18,7 +19,8 @@ from tinyvq.optim import AdamW, clip_grad_norm
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, no_grad
 from tinyvq.training.evaluation import BATCH, encoded
-from tinyvq.training.guard import guarded_backward
+from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.measures import Measures
 from tinyvq.training.options import RunOptions
 from tinyvq.training.state import Parted, Stateful
 
@@ -151,7 +153,7 @@ class PriorTask(Parted):
         self.options = options
         self.batch_size = options.batch_size
         self.codes = codes
-        self.prior = build_prior(options, facts)
+        self.prior = build_prior(options, facts).to(options.backend)
         self.optimizer = AdamW(
             self.prior.parameters(),
             options.lr,
@@ -163,26 +165,23 @@ class PriorTask(Parted):
         """Name all that moves."""
         return {"prior": self.prior, "adam": self.optimizer}
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Measures:
         """Do one step: each code predicted from those before it."""
         options, train = self.options, self.codes["train"]
         chosen = batch_indices(len(train), options.batch_size, step, options.seed)
         self.optimizer.lr = options.rate(step, options.lr)
 
-        def differentiate() -> float:
+        def differentiate() -> Array:
             loss = _loss(self.prior, train, chosen)
             loss.backward()
-            return loss.item()
+            return in_double(loss)
 
         nats, norm = guarded_backward(differentiate, self.prior)
-        clip_grad_norm(self.prior.parameters(), options.clip)
+        clip_grad_norm(self.prior.parameters(), options.clip, norm)
         self.optimizer.step()
-        return {
-            "loss": nats,
-            "nats_per_token": nats,
-            "gradient_norm": norm,
-            "lr": self.optimizer.lr,
-        }
+        return Measures(
+            loss=nats, nats_per_token=nats, gradient_norm=norm, lr=self.optimizer.lr
+        )
 
     def nats(self, split: CodedSplit) -> float:
         """Mean negative log likelihood of a split's codes, in nats a token."""

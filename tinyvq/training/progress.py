@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tinyvq.backends import Backend, array_module
 from tinyvq.messages import say
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ class TrainingProgress:
             left = _clock((self.total - step) * pace)
             measures = "  ".join(_measures(record, digits=4))
             say(f"step {step}/{self.total}  {measures}  {left} left")
+
+
+def make_ready(backend: Backend) -> None:
+    """Compile the CPU's kernels if need be; or find a GPU, or raise CudaUnavailable."""
+    if backend == "cpu":
+        compile_kernels()
+    else:
+        array_module(backend)
 
 
 def compile_kernels() -> None:

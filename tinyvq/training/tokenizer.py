@@ -8,14 +8,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tinyvq import data
-from tinyvq.data import ImageData, batch_indices, to_unit
+from tinyvq.data import ImageData, batch_indices
 from tinyvq.errors import ConfigError, DataError
 from tinyvq.messages import say
-from tinyvq.models import TUNED, VQVAE, QuantizerName
+from tinyvq.models import TUNED, VQVAE, QuantizerName, VQVAEOutput
 from tinyvq.optim import Optimizer
 from tinyvq.quantizers import QuantizerStats
 from tinyvq.tensor import Tensor
+from tinyvq.training.batches import batch_on
 from tinyvq.training.evaluation import evaluate
+from tinyvq.training.measures import Measure, Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
 
@@ -104,7 +106,7 @@ def batch_of(images: ImageData, options: ImageOptions, step: int) -> Tensor:
     """Select the training images (N,H,W,C) of a step."""
     train = images.split("train").images
     chosen = batch_indices(len(train), options.batch_size, step, options.seed)
-    return Tensor.wrap(to_unit(train[chosen]))
+    return batch_on(options.backend, train[chosen])
 
 
 def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
@@ -123,6 +125,14 @@ def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
     )
 
 
+def use_of_codes(stats: QuantizerStats) -> Measures:
+    """Measure how a batch used the codebook."""
+    return Measures(
+        batch_perplexity=lambda: stats.batch_perplexity,
+        batch_codes_used=lambda: stats.codes_used,
+    )
+
+
 class TokenizerTask(Parted):
     """What each step of a tokenizer's training shares; see `loop.Task`."""
 
@@ -132,7 +142,7 @@ class TokenizerTask(Parted):
         self.options = options
         self.batch_size = options.batch_size
         self.images = images
-        self.model = build(options, facts)
+        self.model = build(options, facts).to(options.backend)
         self._collapsed = False
 
     def parts(self) -> dict[str, Stateful]:
@@ -143,23 +153,21 @@ class TokenizerTask(Parted):
         """Select the images (N,H,W,C) of a step."""
         return batch_of(self.images, self.options, step)
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Measures:
         """Do one training step; return what it measured."""
         raise NotImplementedError(f"{type(self).__name__}.step")
 
-    def update_codebook(
-        self, stats: QuantizerStats, optimizer: Optimizer
-    ) -> dict[str, float]:
+    def update_codebook(self, stats: QuantizerStats, optimizer: Optimizer) -> Measures:
         """Move the codebook by what a batch chose, after the optimiser's step."""
         quantizer = self.model.quantizer
         update = quantizer.update(stats)
         for codebook in quantizer.trained_codebook():
             optimizer.reset_rows(codebook, update.moved)
-        return {
-            "batch_perplexity": stats.batch_perplexity,
-            "batch_codes_used": stats.codes_used,
-            "codes_restarted": len(update.restarted),
-        }
+        return use_of_codes(stats) | Measures(codes_restarted=len(update.restarted))
+
+    def nmse(self, output: VQVAEOutput) -> Measure:
+        """Measure a batch's squared error over the variance of the training pixels."""
+        return lambda: output.reconstruction_mse / self.model.pixel_variance
 
     def validate(self) -> dict[str, float]:
         """Measure the model on the validation split, or on a glance of it."""

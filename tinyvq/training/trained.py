@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tinyvq import data
+from tinyvq.backends import Backend
 from tinyvq.data import ImageData
 from tinyvq.errors import CheckpointError, ConfigError, ModuleError, RunError
 from tinyvq.messages import say
@@ -74,12 +75,14 @@ def open_tokenizer(folder: Path) -> tuple[TokenizerOptions, Run]:
     return open_kind(folder, TOKENIZERS)
 
 
-def load_tokenizer(folder: Path) -> tuple[VQVAE, TokenizerOptions, Run]:
+def load_tokenizer(
+    folder: Path, backend: Backend = "cpu"
+) -> tuple[VQVAE, TokenizerOptions, Run]:
     """Load the newest model of a run folder, in evaluation mode."""
     options, run = open_tokenizer(folder)
     model = build(options, run.facts)
     _load_newest(run, model, "model")
-    return model.eval(), options, run
+    return model.eval().to(backend), options, run
 
 
 def _load_newest(run: Run, into: Stateful, name: str) -> None:
@@ -101,12 +104,12 @@ def images_of(options: TokenizerOptions, run: Run, other: str | None) -> ImageDa
     )
 
 
-def load_noise(folder: Path) -> tuple[NoiseVQGAN, Run]:
+def load_noise(folder: Path, backend: Backend = "cpu") -> tuple[NoiseVQGAN, Run]:
     """Load the newest generator of a run folder, in evaluation mode."""
     options, run = open_kind(folder, {"noise-vqgan": NoiseOptions})
     model = build_generator(options, run.facts)
     _load_newest(run, model, "model")
-    return model.eval(), run
+    return model.eval().to(backend), run
 
 
 @dataclass(frozen=True)
@@ -132,13 +135,15 @@ class TrainedPrior:
         return [str(name) for name in self.run.facts["class_names"]]
 
 
-def load_prior(folder: Path) -> TrainedPrior:
+def load_prior(folder: Path, backend: Backend = "cpu") -> TrainedPrior:
     """Load the newest prior of a run folder and its tokenizer, in evaluation mode."""
     options, run = open_kind(folder, {"prior": PriorOptions})
     tokenizer, tokenizer_options, _ = tokenizer_of_prior(options, run)
     prior = build_prior(options, run.facts)
     _load_newest(run, prior, "prior")
-    return TrainedPrior(prior.eval(), tokenizer, options, tokenizer_options, run)
+    return TrainedPrior(
+        prior.eval().to(backend), tokenizer.to(backend), options, tokenizer_options, run
+    )
 
 
 def tokenizer_folder(run: Run) -> Path:

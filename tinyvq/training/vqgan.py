@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from tinyvq import ops
 from tinyvq.data import ImageData
+from tinyvq.function import Array
 from tinyvq.losses import PerceptualLoss, adaptive_weight
 from tinyvq.models import SqueezeNet
 from tinyvq.nn import Module, Parameter
@@ -22,7 +23,8 @@ from tinyvq.training.adversary import (
     carry_back,
     to_be_judged,
 )
-from tinyvq.training.guard import guarded_backward
+from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.measures import Measure, Measures
 from tinyvq.training.state import Stateful
 from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
 
@@ -96,7 +98,7 @@ class VQGANTask(TokenizerTask):
         super().__init__(options, images, facts)
         self.adversary = Adversary(options, facts, DISCRIMINATOR_BETAS)
         self.perceptual = (
-            PerceptualLoss(SqueezeNet.pretrained())
+            PerceptualLoss(SqueezeNet.pretrained().to(options.backend))
             if options.perceptual_weight > 0
             else None
         )
@@ -111,7 +113,7 @@ class VQGANTask(TokenizerTask):
             **self.adversary.parts(),
         }
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Measures:
         """Do the generator's step, then the discriminator's on what it made."""
         x = self.batch(step)
         measures = self._generator_step(step, x)
@@ -119,30 +121,30 @@ class VQGANTask(TokenizerTask):
             measures |= self.adversary.step(step, x, self.output.reconstruction)
         return measures
 
-    def _generator_step(self, step: int, x: Tensor) -> dict[str, float]:
+    def _generator_step(self, step: int, x: Tensor) -> Measures:
         """Move encoder and decoder, then the codebook."""
         options, model = self.options, self.model
         self.optimizer.lr = options.rate(step, options.lr)
         pressure = options.pressure(step)
-        measures: dict[str, float] = {}
+        measures: dict[str, Measure] = {}
 
-        def differentiate() -> float:
+        def differentiate() -> Array:
             output = self.output = model(x)
             made = to_be_judged(output.reconstruction)
             wanted = ops.mse_loss(made, x) / model.pixel_variance
             if self.perceptual is not None:
                 seen = self.perceptual(made, x)
-                measures["perceptual_distance"] = seen.item()
+                measures["perceptual_distance"] = seen.item
                 wanted = wanted + seen * options.perceptual_weight
             gradient = grad(wanted, [made])[0].array  # (N,H,W,C)
-            loss = wanted.item() + output.quantizer_loss.item()
+            loss = in_double(wanted) + in_double(output.quantizer_loss)
             if pressure > 0:
                 verdict = self.adversary.verdict(made, x)
                 push = grad(verdict, [made])[0].array  # (N,H,W,C)
                 weight = self._weight(output.reconstruction, gradient, push)
                 gradient = gradient + gradient.dtype.type(pressure * weight) * push
-                loss += pressure * weight * verdict.item()
-                measures["adversarial_loss"] = verdict.item()
+                loss = loss + pressure * weight * in_double(verdict)
+                measures["adversarial_loss"] = verdict.item
                 measures["adaptive_weight"] = weight
                 measures["pressure"] = pressure
             carry_back(output.reconstruction, gradient, output.quantizer_loss)
@@ -150,14 +152,11 @@ class VQGANTask(TokenizerTask):
 
         loss, norm = guarded_backward(differentiate, model)
         self.optimizer.step()
-        return {
-            "loss": loss,
-            "nmse": self.output.reconstruction_mse / model.pixel_variance,
-            **self.update_codebook(self.output.stats, self.optimizer),
-            **measures,
-            "gradient_norm": norm,
-            "lr": self.optimizer.lr,
-        }
+        return (
+            Measures(loss=loss, nmse=self.nmse(self.output))
+            | self.update_codebook(self.output.stats, self.optimizer)
+            | Measures(**measures, gradient_norm=norm, lr=self.optimizer.lr)
+        )
 
     def _weight(self, made: Tensor, gradient: Any, push: Any) -> float:
         """Weigh the adversary by two gradients (N,H,W,C) at the images made."""

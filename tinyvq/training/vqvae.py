@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyvq.data import ImageData
+from tinyvq.function import Array
 from tinyvq.optim import Adam
-from tinyvq.training.guard import guarded_backward
+from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.measures import Measures
 from tinyvq.training.state import Stateful
 from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
 
@@ -31,23 +33,20 @@ class VQVAETask(TokenizerTask):
         """Name all that moves."""
         return {**super().parts(), "adam": self.optimizer}
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Measures:
         """Do one step: look up, differentiate, move weights, then the codebook."""
         x = self.batch(step)
         lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
 
-        def differentiate() -> float:
+        def differentiate() -> Array:
             self.output = self.model(x)
             self.output.loss.backward()
-            return self.output.loss.item()
+            return in_double(self.output.loss)
 
         loss, norm = guarded_backward(differentiate, self.model)
         self.optimizer.step()
-        output = self.output
-        return {
-            "loss": loss,
-            "nmse": output.reconstruction_mse / self.model.pixel_variance,
-            **self.update_codebook(output.stats, self.optimizer),
-            "gradient_norm": norm,
-            "lr": lr,
-        }
+        return (
+            Measures(loss=loss, nmse=self.nmse(self.output))
+            | self.update_codebook(self.output.stats, self.optimizer)
+            | Measures(gradient_norm=norm, lr=lr)
+        )

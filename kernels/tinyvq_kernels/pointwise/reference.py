@@ -7,12 +7,12 @@ from tinyvq_kernels._types import Array
 
 def relu(x: Array) -> Array:
     """Return max(x, 0)."""
-    return np.maximum(x, 0)
+    return np.maximum(x, 0, out=np.zeros_like(x))  # an array where x is one value, too
 
 
 def relu_grad(y: Array, gy: Array) -> Array:
     """Return gy where y > 0, else 0."""
-    return np.where(y > 0, gy, np.zeros((), gy.dtype))
+    return np.where(y > 0, gy, gy.dtype.type(0))
 
 
 def silu(x: Array) -> Array:
