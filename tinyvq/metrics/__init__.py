@@ -9,6 +9,7 @@ indices to a `CodebookUsage`, and each batch's features to a `FeatureStatistics`
 from tinyvq.entropy import entropy_bits, perplexity
 from tinyvq.metrics._codebook import CodebookUsage, batch_perplexity, codes_used
 from tinyvq.metrics._count_models import left_above_nats, position_histogram_nats
+from tinyvq.metrics._coverage import coverage_and_density
 from tinyvq.metrics._entropy_estimate import chao_wang_jost_entropy_bits
 from tinyvq.metrics._frechet import FeatureStatistics, frechet_distance
 from tinyvq.metrics._pixel_likelihood import (
@@ -31,6 +32,7 @@ __all__ = [
     "bits_per_dimension",
     "chao_wang_jost_entropy_bits",
     "codes_used",
+    "coverage_and_density",
     "entropy_bits",
     "fit_scale",
     "frechet_distance",
