@@ -4,8 +4,13 @@ Nothing here knows of tensors, graphs or models. Each folder holds all implement
 of its operations side by side, the reference first.
 """
 
+from tinyvq_kernels._cuda import (
+    CudaUnavailable,
+    module_of,
+    require_cuda,
+    use_source,
+)
 from tinyvq_kernels._memory import keep_freed_memory
-from tinyvq_kernels._modules import CudaUnavailable, module_of, require_cuda
 from tinyvq_kernels._roofs import peak_bandwidth, peak_flops
 from tinyvq_kernels._table import (
     Kernel,
@@ -58,6 +63,7 @@ __all__ = [
     "silu",
     "silu_grad",
     "use_kernels",
+    "use_source",
     "warm_up",
     "watch_kernels",
 ]

@@ -315,7 +315,7 @@ def test_every_command_is_tested_here() -> None:
         *["evaluate", "reconstruct", "report", "encode", "decode"],
         *["data list", "data fetch", "gradcheck"],
         *["profile vqvae", "profile vqgan"],  # test_profile_command.py
-        *["bench", "compile"],
+        *["emulate", "bench", "compile"],  # test_emulate_command.py
     ]
 
 

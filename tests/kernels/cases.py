@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tinyvq_kernels
 from decoder_cases import decoder_cases
+from emulated import is_emulated
 from kernel_case import Array, Arrays, KernelCase, draw, gamma
 from normalization_cases import group_norm_cases, group_norm_grad_cases
 from tinyvq_kernels import Kernel
@@ -38,6 +39,8 @@ def matmul_cases() -> Iterator[KernelCase]:
         yield _matmul_case(f"{batch}x{i}x{l}x{j}", (*batch, i, l), (*batch, l, j))
         if batch:
             yield _matmul_case(f"{batch}x{i}x{l}x{j}-shared", (*batch, i, l), (l, j))
+    for batch, i, l, j in [((), 67, 21, 71), ((), 68, 20, 72), ((2, 3), 17, 9, 33)]:
+        yield from _turned_matmul_cases(batch, i, l, j)
 
 
 def _matmul_case(label: str, a: tuple[int, ...], b: tuple[int, ...]) -> KernelCase:
@@ -48,6 +51,30 @@ def _matmul_case(label: str, a: tuple[int, ...], b: tuple[int, ...]) -> KernelCa
         lambda a, b: (tinyvq_kernels.matmul(a, b),),
         terms=a[-1],
     )
+
+
+def _turned_matmul_cases(
+    batch: tuple[int, ...], i: int, l: int, j: int
+) -> Iterator[KernelCase]:
+    """One matrix, or both, standing in memory as its transpose."""
+    a, b = draw("a", *batch, i, l), draw("b", *batch, l, j)
+    across_a, across_b = (np.array(x.swapaxes(-1, -2), order="C") for x in (a, b))
+    for label, arrays, call in [
+        ("aT", (across_a, b), lambda a, b: (a.swapaxes(-1, -2), b)),
+        ("bT", (a, across_b), lambda a, b: (a, b.swapaxes(-1, -2))),
+        ("aT-bT", (across_a, across_b), _both_turned),
+    ]:
+        yield KernelCase(
+            "matmul",
+            f"{batch}x{i}x{l}x{j}-{label}",
+            arrays,
+            lambda a, b, call=call: (tinyvq_kernels.matmul(*call(a, b)),),
+            terms=l,
+        )
+
+
+def _both_turned(a: Array, b: Array) -> Arrays:
+    return a.swapaxes(-1, -2), b.swapaxes(-1, -2)
 
 
 # ---- convolution ---------------------------------------------------------------------
@@ -368,21 +395,29 @@ CASES: dict[str, Callable[[], list[KernelCase]]] = {
 def fast_kernels() -> list[tuple[Kernel, str]]:
     """The CPU kernels with each of their dtypes, without the references.
 
+    "cuda_emulated" is one of the rungs that are there beside it.
+
     A reference specifies values, not bits: it may call BLAS, whose roundings depend on
     strides and threads.
     """
     return [
         (kernel, dtype)
         for kernel in tinyvq_kernels.kernels()
-        if kernel.backend == "cpu" and kernel.variant != "reference"
+        if kernel.backend == "cpu"
+        if kernel.variant not in ("reference", "cuda_emulated")
         for dtype in kernel.dtypes
     ]
 
 
 def digest() -> str:
-    """Hash all bits that the fast CPU kernels make of all cases."""
+    """Hash all bits that the fast CPU kernels make of all cases.
+
+    Without those that are emulated, which run in one thread whatever there is.
+    """
     bits = hashlib.sha256()
     for kernel, dtype in fast_kernels():
+        if is_emulated(kernel):
+            continue
         for case in CASES[kernel.op]():
             for result in case.run(kernel.variant, case.cast(dtype)):
                 bits.update(result.tobytes())

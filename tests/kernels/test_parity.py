@@ -24,6 +24,7 @@ from cases import (
     digest,
     fast_kernels,
 )
+from emulated import is_emulated, needs_compiler
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_case import Array, Arrays, KernelCase, cast
@@ -32,6 +33,7 @@ from tinyvq_kernels import Kernel, use_kernels
 
 def named(kernel: Kernel, dtype: str) -> Any:
     marks = [pytest.mark.gpu] if kernel.backend == "cuda" else []
+    marks += [needs_compiler] if is_emulated(kernel) else []
     name = f"{kernel.op}-{kernel.backend}-{kernel.variant}-{dtype}"
     return pytest.param(kernel, dtype, id=name, marks=marks)
 
@@ -48,6 +50,7 @@ TABLE = [
     named(kernel, dtype)
     for kernel in tinyvq_kernels.kernels()
     if kernel.backend == "cpu" or cuda_works()
+    if kernel.variant != "cuda_emulated"  # which is one of the rungs
     for dtype in kernel.dtypes
 ]
 every_kernel = pytest.mark.parametrize(("kernel", "dtype"), TABLE)

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Any] = {
         "vqvae": ("_profile:profile_vqvae", "time a VQ-VAE's step, op by op"),
         "vqgan": ("_profile:profile_vqgan", "time a VQ-GAN's step, op by op"),
     },
+    "emulate": ("_emulate:emulate", "run CUDA kernels on the CPU, and watch them"),
     "bench": ("_bench:bench", "time the kernels against their peers (in a checkout)"),
     "compile": ("_check:compile_now", "compile the kernels for this machine, once"),
 }

@@ -4,14 +4,15 @@
 
 float32 or float64; 2·I·L·J flops a product; extra memory is a packed copy of b. Any
 strides: pass `a.swapaxes(-1, -2)` for a transpose. Each result is a sum of chains of
-fused multiply-adds over 64 l each, in order, so it depends neither on the number of
-threads nor on where its row stands in the batch.
+fused multiply-adds over 64 l each (on CUDA: one chain), in order, so it depends neither
+on the number of threads nor on where its row stands in the batch.
 """
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.gemm import cpu, reference
+from tinyvq_kernels.gemm import cpu, gpu, reference
 
 declare(
     Kernel("matmul", "cpu", "reference", lambda: reference.matmul, "a @ b"),
@@ -25,6 +26,7 @@ declare(
         default=True,
     ),
 )
+cuda_ladder("matmul", gpu.LADDER, default="registers")
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -12,10 +12,11 @@ even NaN.
 from functools import partial
 from typing import Any
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.pointwise import cpu, reference
+from tinyvq_kernels.pointwise import cpu, gpu, reference
 
 OPS = ("relu", "relu_grad", "silu", "silu_grad")
 
@@ -29,6 +30,7 @@ for _op in OPS:
     _enter(_op, "cpu", "reference", reference, "array by array")
     _enter(_op, "cuda", "reference", reference, "array by array")
     _enter(_op, "cpu", "fused", cpu, "one pass over memory, all cores")
+    cuda_ladder(_op, gpu.ladder(_op), default="vectorised")
 
 
 def relu(x: Array) -> Array:

@@ -1,0 +1,263 @@
+"""Bugs planted into the shipped CUDA kernels, each caught by the mode that is named.
+
+A bug is a replacement of text that occurs once in a .cu file. What catches it is a
+check of the emulator ("race", "uninitialised", "bounds", "alignment", "divergence",
+"division", "orders"), or "parity": a wrong result, and nothing else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tinyvq_kernels
+from cases import _matmul_case
+from emulated import needs_compiler
+from kernel_case import KernelCase, draw
+from tinyvq_kernels import _cuda, emulator
+
+
+def matmul_case(i: int, l: int, j: int, batch: tuple[int, ...] = (2,)) -> KernelCase:
+    return _matmul_case("planted", (*batch, i, l), (*batch, l, j))
+
+
+def pixel_sums_case(n: int, l: int, c: int) -> KernelCase:
+    return KernelCase(
+        *("pixel_sums", "planted", (draw("x", n, l, c),)),
+        lambda x: (tinyvq_kernels.pixel_sums(x),),
+        terms=l,
+    )
+
+
+def value_case(n: int) -> KernelCase:
+    return KernelCase(
+        *("silu", "planted", (draw("x", n),)),
+        lambda x: (tinyvq_kernels.silu(x),),
+        terms=8,
+    )
+
+
+def gradient_case(n: int) -> KernelCase:
+    return KernelCase(
+        *("silu_grad", "planted", (draw("x", n), draw("gy", n))),
+        lambda x, gy: (tinyvq_kernels.silu_grad(x, gy),),
+        terms=8,
+        bounds=lambda dtype, x, gy: (1e-5 * np.abs(gy) * (1 + np.abs(x)),),
+    )
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A text and what it is replaced by; what must be told of it."""
+
+    name: str
+    file: str
+    rung: str
+    case: KernelCase
+    old: str
+    new: str
+    caught_by: str
+
+
+def pointwise_bugs() -> Iterator[Bug]:
+    file, case = "pointwise/pointwise.cu", value_case(1021)
+    yield Bug(
+        *("no bound", file, "plain", case),
+        *("if (i < n) y_n[i]", "y_n[i]", "bounds"),
+    )
+    load = "\n        REAL4 x = reinterpret_cast<const REAL4 *>(x_n)[i], y;"
+    yield Bug(
+        *("<= for < at the last float4", file, "vectorised", case),
+        *(f"if (i < fours) {{{load}", f"if (i <= fours) {{{load}", "bounds"),
+    )
+    yield Bug(
+        *("no tail", file, "vectorised", case),
+        *("if (tail < n) y_n[tail] = VALUE(x_n[tail]);", "", "parity"),
+    )
+    yield Bug(
+        *("float4 from an odd place", file, "vectorised", gradient_case(1021)),
+        *("*>(gy_n)[i], gx", "*>(gy_n + 1)[i], gx", "alignment"),
+    )
+    yield Bug(
+        *("a store of the neighbour's", file, "plain", gradient_case(1021)),
+        *("if (i < n) gx_n[i] =", "if (i < n) gx_n[i / 2 * 2] =", "race"),
+    )
+
+
+def reduction_bugs() -> Iterator[Bug]:
+    file, case = "reduction/reduction.cu", pixel_sums_case(2, 37, 33)
+    stored = "parts[part][threadIdx.x] = sum;\n"
+    step = (
+        "if (part < half) parts[part][threadIdx.x] += parts[part + half][threadIdx.x];"
+    )
+    barrier = "        __syncthreads();\n"
+    first = f"    {stored}    __syncthreads();\n"
+    for told in ("race", "orders"):
+        yield Bug(
+            *(f"no barrier before the tree, {told}", file, "tree", case),
+            *(first, f"    {stored}", told),
+        )
+        yield Bug(
+            *(f"no barrier in the tree, {told}", file, "tree", case),
+            *(f"{step}\n{barrier}", f"{step}\n", told),
+        )
+    yield Bug(
+        *("a barrier for some", file, "tree", case),
+        *(f"{step}\n{barrier}", f"if (part < half) {{ {step}\n{barrier} }}\n"),
+        "divergence",
+    )
+    yield Bug(
+        *("another stride", file, "tree", case),
+        *("l += PARTS", "l += CHANNELS", "parity"),
+    )
+    yield Bug(
+        *("the tree begins too wide", file, "tree", case),
+        *("int half = PARTS / 2", "int half = PARTS", "bounds"),
+    )
+    yield Bug(
+        *("a part that is empty is not stored", file, "tree", pixel_sums_case(2, 7, 5)),
+        *(stored, f"if (part < l_size) {stored}", "uninitialised"),
+    )
+    yield Bug(
+        *("all parts write the sum", file, "tree", case),
+        *("if (part == 0 && c < c_size)", "if (c < c_size)", "race"),
+    )
+    yield Bug(
+        *("every image's sums in the first row", file, "tree", case),
+        *("y_nc[n * c_size + c]", "y_nc[c]", "race"),
+    )
+
+
+def tiled_matmul_bugs() -> Iterator[Bug]:
+    file, case = "gemm/matmul.cu", matmul_case(19, 37, 21)
+    loop = (
+        "        for (int l = 0; l < TILE; ++l) "
+        "sum = FMA(a_il[y][l], b_lj[l][x], sum);\n"
+    )
+    before = "        __syncthreads();  // the tiles are whole\n"
+    after = "        __syncthreads();  // nobody needs them any more\n"
+    for told in ("race", "orders"):
+        yield Bug(
+            *(f"no barrier before the products, {told}", file, "tiled", case),
+            *(before + loop, loop, told),
+        )
+        yield Bug(
+            *(f"no barrier after the products, {told}", file, "tiled", case),
+            *(loop + after, loop, told),
+        )
+    yield Bug(
+        *("indices of a tile swapped", file, "tiled", case),
+        *("b_lj[l][x], sum", "b_lj[x][l], sum", "parity"),
+    )
+    yield Bug(
+        *("no zeros beyond the edge", file, "tiled", case),
+        "a_il[y][x] = a_inside ? a[place(i, l_a, i_size, l_size, a_turned)] : (REAL)0;",
+        "if (a_inside) a_il[y][x] = a[place(i, l_a, i_size, l_size, a_turned)];",
+        "uninitialised",
+    )
+    yield Bug(
+        *("rows of b are not counted", file, "tiled", case),
+        *("j < j_size && l_b < l_size", "j < j_size", "bounds"),
+    )
+    yield Bug(
+        *("columns of c are not counted", file, "tiled", case),
+        *("if (i < i_size && j < j_size) c_nij", "if (i < i_size) c_nij", "bounds"),
+    )
+    start = "REAL sum = 0;\n    for (int first = 0; first < l_size; first += TILE)"
+    yield Bug(
+        *("threads beyond the edge leave early", file, "tiled", case),
+        *(start, f"if (i >= i_size || j >= j_size) return;\n    {start}", "divergence"),
+    )
+    yield Bug(
+        *("one block too few across", file, "tiled", case),
+        "across = (j_size + TILE - 1) / TILE, down",
+        *("across = j_size / TILE, down", "bounds"),
+    )
+    yield Bug(
+        *("no block across at all", file, "tiled", matmul_case(19, 37, 3)),
+        "across = (j_size + TILE - 1) / TILE, down",
+        *("across = j_size / TILE, down", "division"),
+    )
+    start = ";\n    REAL sum = 0;\n    for (int l = 0"
+    yield Bug(
+        *("the first b for all", file, "plain", case),
+        *(f"b_nlj + n * b_step{start}", f"b_nlj{start}", "parity"),
+    )
+
+
+def register_matmul_bugs() -> Iterator[Bug]:
+    file, case = "gemm/matmul.cu", matmul_case(67, 37, 71)
+    yield Bug(
+        *("padding that is no float4", file, "registers", case),
+        *("#define PADDED (WIDTH + 4)", "#define PADDED (WIDTH + 1)", "alignment"),
+    )
+    yield Bug(
+        *("float4 whatever the width", file, "registers", case),
+        *("if (row < rows && columns % 4 == 0 && ", "if (row < rows && ", "alignment"),
+    )
+    yield Bug(
+        *("a float beyond the row", file, "registers", case),
+        *("column + 3 < columns", "column + 2 < columns", "bounds"),
+    )
+    yield Bug(
+        *("rows of c are not counted", file, "registers", case),
+        *("    if (row >= rows) return;\n", "", "bounds"),
+    )
+    yield Bug(
+        *("rows and columns of a thread swapped", file, "registers", case),
+        *("fmaf(rows[r], columns[c]", "fmaf(rows[c], columns[r]", "parity"),
+    )
+    yield Bug(
+        *("half of a tile is loaded", file, "registers", case),
+        "four < WIDTH * DEPTH / 4; four += 256",
+        *("four < WIDTH * DEPTH / 8; four += 256", "uninitialised"),
+    )
+
+
+BUGS = [
+    *pointwise_bugs(),
+    *reduction_bugs(),
+    *tiled_matmul_bugs(),
+    *register_matmul_bugs(),
+]
+
+
+def caught(bug: Bug) -> set[str]:
+    """What is told by the mode that must catch it; by all modes of a wrong result."""
+    modes = {"orders": ["orders"], "parity": ["checked", "orders"]}
+    told: set[str] = set()
+    results = None
+    for mode in modes.get(bug.caught_by, ["checked"]):
+        with emulator.emulation(mode) as report:
+            variant = f"cuda_emulated_{bug.rung}"
+            results = bug.case.run(variant, bug.case.cast("float32"))
+        told |= report.kinds
+    if bug.caught_by == "parity":
+        assert results is not None
+        try:
+            bug.case.check(results, bug.case.cast("float32"))
+        except AssertionError:
+            told.add("parity")
+    return told
+
+
+@needs_compiler
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.rung}: {bug.name}")
+def test_is_caught(bug: Bug, tmp_path: Path) -> None:
+    assert caught(bug) == set()
+    text = (_cuda.FOLDER / bug.file).read_text()
+    assert text.count(bug.old) == 1
+    changed = tmp_path / "changed.cu"
+    changed.write_text(text.replace(bug.old, bug.new))
+    with _cuda.use_source(bug.file, changed):
+        told = caught(bug)
+    if bug.caught_by == "parity":
+        assert told == {"parity"}
+    else:
+        assert bug.caught_by in told
+
+
+def test_each_check_catches_something() -> None:
+    assert {bug.caught_by for bug in BUGS} == {*emulator.KINDS, "parity"}
+    assert len(BUGS) >= 12
