@@ -1,0 +1,133 @@
+"""`make compare`: train and measure what is not done yet, piece by piece."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare.measure import JUDGE, MOST, Judged, measure
+from benchmarks.compare.pieces import MODELS, WORDS, Piece, pieces
+from benchmarks.record import RESULTS, ROOT, environment, write_json
+from tinyvq.cli import main as tinyvq
+from tinyvq.data import ImageData
+from tinyvq.messages import say
+from tinyvq.training.metrics_log import read
+
+FOLDER = RESULTS / "compare"
+PICTURES = ROOT / "docs" / "results"
+QUICK_JUDGE, QUICK_MOST = "random-conv", 40
+WAYPOINTS = 60  # of a curve, about
+
+
+class Stopped(Exception):
+    """A command that trains ended with this status."""
+
+
+def train(piece: Piece, runs: Path) -> None:
+    """Train a piece, or go on where it was stopped."""
+    words = piece.command(runs)
+    if piece.folder(runs).exists():
+        words.append("--resume")
+    say(f"tinyvq {' '.join(words)}")
+    status = tinyvq(words)
+    if status != 0:
+        raise Stopped(status)
+
+
+def curve(folder: Path) -> dict[str, list[float | None]]:
+    """Thin a run's metrics out to some waypoints."""
+    records = [r for r in read(folder / "metrics.jsonl") if "loss" in r]
+    every = max(1, len(records) // WAYPOINTS)
+    kept = records[every - 1 :: every]
+    names = ("loss", "nmse", "adaptive_weight", "discriminator_loss", "gradient_norm")
+    found = {"step": [r["step"] for r in kept]}
+    return found | {
+        name: [r.get(name) for r in kept] for name in names if name in kept[-1]
+    }
+
+
+def seconds_of(folder: Path) -> float:
+    """Add up what the steps took, by the rates that the run logged."""
+    records = [r for r in read(folder / "metrics.jsonl") if r.get("images_per_second")]
+    config = json.loads((folder / "config.json").read_text())
+    rates = sorted(float(r["images_per_second"]) for r in records)
+    middle = rates[len(rates) // 2]
+    options = config["options"]
+    return float(options["steps"] * options["batch_size"] / middle)
+
+
+def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Any) -> None:
+    """Train and measure one piece; write its result file."""
+    train(piece, runs)
+    folder = piece.folder(runs)
+    began = time.perf_counter()
+    found = measure(folder, judged, pictures / piece.name)
+    if piece.seed:  # one seed's pictures are enough
+        for path in pictures.glob(f"{piece.name}-*.png"):
+            path.unlink()
+    record = {
+        "data": piece.data,
+        "model": piece.model,
+        "seed": piece.seed,
+        "command": f"tinyvq {' '.join(piece.command(Path('runs')))}",
+        "seconds": round(seconds_of(folder), 1),
+        "curve": curve(folder),
+        **found,
+        "environment": environment(),
+    }
+    write_json(results / f"{piece.name}.json", record)
+    say(f"{piece.name}: measured in {time.perf_counter() - began:.0f} s")
+
+
+def judging(quick: bool) -> Callable[[ImageData], Judged]:
+    """Make what judges a data set, once a data set."""
+    judge, most = (QUICK_JUDGE, QUICK_MOST) if quick else (JUDGE, MOST)
+
+    @cache
+    def known(source: str) -> Judged:
+        return Judged.of(loaded[source], judge, most)
+
+    loaded: dict[str, ImageData] = {}
+
+    def judged(images: ImageData) -> Judged:
+        loaded.setdefault(images.source, images)
+        return known(images.source)
+
+    return judged
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what was asked for and is not done yet."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare")
+    parser.add_argument("--quick", action="store_true", help="tiny, to see it work")
+    parser.add_argument("--data", choices=list(WORDS), nargs="*", help="only these")
+    parser.add_argument("--model", choices=list(MODELS), nargs="*", help="only these")
+    parser.add_argument("--seed", type=int, nargs="*", help="only these")
+    parser.add_argument("--runs", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--results", type=Path, default=FOLDER)
+    parser.add_argument("--pictures", type=Path, default=PICTURES)
+    asked = parser.parse_args(argv)
+    if asked.quick and asked.results == FOLDER:
+        asked.results, asked.pictures = asked.runs / "results", asked.runs / "pictures"
+    judged = judging(asked.quick)
+    for piece in pieces(asked.quick):
+        wanted = (
+            (asked.data is None or piece.data in asked.data)
+            and (asked.model is None or piece.model in asked.model)
+            and (asked.seed is None or piece.seed in asked.seed)
+        )
+        if not wanted or (asked.results / f"{piece.name}.json").exists():
+            continue
+        try:
+            do(piece, asked.runs, asked.results, asked.pictures, judged)
+        except Stopped as stopped:
+            return int(stopped.args[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
