@@ -35,7 +35,7 @@ _UFUNCS = """
 _FUNCTIONS = """
     argmax argsort bincount broadcast_to clip concatenate copyto count_nonzero
     flatnonzero full_like max mean min ones_like pad put_along_axis repeat reshape split
-    stack sum swapaxes take_along_axis transpose where zeros_like
+    stack sum swapaxes take_along_axis transpose triu where zeros_like
 """
 UFUNCS, FUNCTIONS = frozenset(_UFUNCS.split()), frozenset(_FUNCTIONS.split())
 JOINS = frozenset({"concatenate", "stack"})

@@ -98,10 +98,10 @@ def backward_flops(
         a, b = (saved[name] for name in product.operands)
         return 2 * product.terms(a, b, gy) * sum(asked[:2])
     if isinstance(function, Attention):
-        q, v, p = saved["q"], saved["v"], saved["p"]  # p (N,A,T,S)
+        q, v = saved["q"], saved["v"]  # (N,A,T,E), (N,A,S,F)
         of_scores, of_values = (
-            2 * int(p.size * q.shape[3]),
-            2 * int(p.size * v.shape[3]),
+            2 * int(q.size * v.shape[2]),
+            2 * int(gy.size * v.shape[2]),
         )
         through = of_values if asked[0] or asked[1] else 0  # gp = gy vᵀ
         return through + of_scores * sum(asked[:2]) + of_values * asked[2]

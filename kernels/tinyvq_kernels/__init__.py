@@ -32,6 +32,7 @@ from tinyvq_kernels.pointwise import relu, relu_grad, silu, silu_grad
 from tinyvq_kernels.reduction import pixel_sums
 from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
+from tinyvq_kernels.softmax_attention import attention, attention_grad
 
 __all__ = [
     "CudaUnavailable",
@@ -39,6 +40,8 @@ __all__ = [
     "Kernel",
     "KernelUnavailable",
     "adam",
+    "attention",
+    "attention_grad",
     "backend_of",
     "code_sums",
     "conv2d",

@@ -48,6 +48,36 @@ def _pack_columns(
         pack_panel(matrix, 0, length, columns, first, width, panel)
 
 
+def _pack_turned(
+    matrix: Flat, rows: int, columns: int, factor: Any, width: int, packed: Flat
+) -> None:
+    """Transpose a flat (rows, columns) matrix, scale it, and cut it into panels.
+
+    packed (panels, columns, width), zeros beyond the last row. Four rows are read side
+    by side: their values of a column are neighbours where they go.
+    """
+    for first in range(0, rows, 4):
+        # Where there are less than four, the last one again; zeros are put there below.
+        i = min(first + 1, rows - 1) * columns
+        j = min(first + 2, rows - 1) * columns
+        k = min(first + 3, rows - 1) * columns
+        a = matrix[first * columns : (first + 1) * columns]
+        b, c = matrix[i : i + columns], matrix[j : j + columns]
+        d = matrix[k : k + columns]
+        to = packed[first // width * width * columns + first % width :]
+        for l in range(columns):
+            at = l * width
+            to[at] = factor * a[l]
+            to[at + 1] = factor * b[l]
+            to[at + 2] = factor * c[l]
+            to[at + 3] = factor * d[l]
+    valid = rows % width
+    if valid:
+        panel = rows // width * width * columns
+        for l in range(columns):
+            packed[panel + l * width + valid : panel + (l + 1) * width] = 0
+
+
 @instruction
 def turn(
     typingctx: Any, to: Any, i: Any, to_step: Any, source: Any, k: Any, step: Any
@@ -118,5 +148,6 @@ def _transpose_bands(across: Flat, rows: int, columns: int, ordered: Flat) -> No
 
 pack_panel = jit(_pack_panel)
 pack_columns = jit(_pack_columns)
+pack_turned = jit(_pack_turned)
 turn_band = jit(_turn_band)
 transpose = jit(_transpose_bands, parallel=True)

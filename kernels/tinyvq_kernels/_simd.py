@@ -15,7 +15,7 @@ kernels need:
     v = splat(x)            the scalar x in every lane
     r = fma(a, b, c)        a·b + c with one rounding, vectors or scalars
     r = add(a, b)           lane by lane; sub(a, b) and mul(a, b) too
-    x = total(a)            the sum of all lanes, a scalar
+    x = total(a)            the sum of all lanes, a scalar; largest(a) of them
     m = greater(a, b)       lane by lane, a mask
     y = any_lane(m)         whether the mask holds anywhere
     r = select(m, a, b)     a where the mask holds, else b
@@ -130,11 +130,7 @@ def load(typingctx: Any, array: Any, i: Any) -> Any:
 
 @instruction
 def lanes_in(typingctx: Any, array: Any) -> Any:
-    """Count the elements of the array in one vector, while compiling.
-
-    `VECTOR_BYTES // array.itemsize` would divide at each call: Numba reads the size of
-    an element from the array at hand.
-    """
+    """Count the elements of the array in one vector: while compiling, once."""
     if not is_flat(array):
         return None
     count = vector_of(array.dtype).lanes
@@ -173,10 +169,7 @@ def store(typingctx: Any, array: Any, i: Any, vector: Any) -> Any:
 
 @instruction
 def copy(typingctx: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
-    """Write source[k : k+n] to to[i : i+n], which do not overlap.
-
-    Numba's own assignment of a slice first asks whether they do.
-    """
+    """Write source[k : k+n] to to[i : i+n]; Numba would first ask if they overlap."""
     if not (is_flat(to) and is_flat(source) and to.dtype == source.dtype):
         return None
 
@@ -280,29 +273,45 @@ def mul(typingctx: Any, a: Any, b: Any) -> Any:
     return _lane_by_lane(a, b, "fmul")
 
 
+def _fold(builder: Any, vector: Any, lanes: int, combine: Any) -> Any:
+    """Combine all lanes into one: halves with halves, again and again."""
+    while lanes > 1:
+        lanes //= 2
+        nothing = ir.Constant(vector.type, ir.Undefined)
+        places = ir.VectorType(ir.IntType(32), lanes)
+        low, high = (
+            builder.shuffle_vector(
+                vector, nothing, ir.Constant(places, list(range(start, start + lanes)))
+            )
+            for start in (0, lanes)
+        )
+        vector = combine(low, high)
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+
 @instruction
 def total(typingctx: Any, v: Any) -> Any:
-    """Add all lanes up: halves to halves, again and again."""
+    """Add all lanes up."""
     if not isinstance(v, Vector):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector, width = args[0], v.lanes
-        while width > 1:
-            width //= 2
-            low, high = (
-                builder.shuffle_vector(
-                    vector,
-                    ir.Constant(vector.type, ir.Undefined),
-                    ir.Constant(
-                        ir.VectorType(ir.IntType(32), width),
-                        list(range(start, start + width)),
-                    ),
-                )
-                for start in (0, width)
-            )
-            vector = builder.fadd(low, high)
-        return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+        return _fold(builder, args[0], v.lanes, builder.fadd)
+
+    return v.element(v), generate
+
+
+@instruction
+def largest(typingctx: Any, v: Any) -> Any:
+    """Find the largest lane; with NaN in one, any lane."""
+    if not isinstance(v, Vector):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def more(a: Any, b: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        return _fold(builder, args[0], v.lanes, more)
 
     return v.element(v), generate
 

@@ -21,6 +21,7 @@ from tinyvq_kernels.pointwise import relu, relu_grad, silu, silu_grad
 from tinyvq_kernels.reduction import pixel_sums
 from tinyvq_kernels.scatter import code_sums
 from tinyvq_kernels.search import nearest_code
+from tinyvq_kernels.softmax_attention import attention, attention_grad
 
 
 def is_warm(dtype: str = "float32") -> bool:
@@ -48,6 +49,8 @@ def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
             conv2d_weight_grad(many, many, (3, 3), padding=1),
         ),
         "matmul": lambda: matmul(row, row),
+        "attention": lambda: attention(cube, cube, cube, False),
+        "attention_grad": lambda: attention_grad(cube, cube, cube, row, cube, False),
         "group_norm": lambda: group_norm(cube, slots[0], slots[1], 1, 1e-6),
         "group_norm_grad": lambda: group_norm_grad(cube, cube, row, row, slots[0]),
         "pixel_sums": lambda: pixel_sums(cube),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import tinyvq_kernels
+from attention_cases import attention_cases, attention_grad_cases
 from decoder_cases import decoder_cases
 from emulated import is_emulated
 from kernel_case import Array, Arrays, KernelCase, draw, gamma
@@ -375,6 +376,8 @@ def _pointwise_bounds(dtype: Any, x: Array, gy: Array | None = None) -> Arrays:
 
 CASES: dict[str, Callable[[], list[KernelCase]]] = {
     "adam": lambda: list(adam_cases()),
+    "attention": lambda: list(attention_cases()),
+    "attention_grad": lambda: list(attention_grad_cases()),
     "code_sums": lambda: list(code_sums_cases()),
     "conv2d": lambda: [conv2d_case(g) for g in convolutions()],
     "conv2d_input_grad": lambda: [conv2d_input_grad_case(g) for g in convolutions()],

@@ -89,7 +89,7 @@ KEEP: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], int]] = {
     "layer_norm": (ops.layer_norm, [X, ROW, ROW], 2 * 4 * 6 * 6),
     "batch_norm": (ops.batch_norm, [X, ROW, ROW], 2 * 8),
     "l2_normalize": (ops.l2_normalize, [X], 4 * 6 * 6),
-    "attention": (ops.attention, [X, X, X], 4 * 6 * 6 * 6),
+    "attention": (ops.attention, [X, X, X], 4 * 6 * 6),
     "log_softmax": (ops.log_softmax, [X], 0),
     "cross_entropy": (
         lambda x: ops.cross_entropy(x, np.zeros(X[:-1], np.int64)),

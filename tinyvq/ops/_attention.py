@@ -1,12 +1,10 @@
 """Scaled dot-product attention, over heads, causal or not."""
 
-import math
 from dataclasses import dataclass
 
-import numpy as np
-from tinyvq_kernels import matmul
+from tinyvq_kernels import attention as attention_kernel
+from tinyvq_kernels import attention_grad
 
-from tinyvq.backends import module_of
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
@@ -22,43 +20,28 @@ class Attention(Function):
     causal: bool = False
 
     def forward(self, ctx: Context, q: Array, k: Array, v: Array) -> Array:
-        scores = matmul(self._scaled(q), k.swapaxes(-1, -2))  # (N,A,T,S)
-        if self.causal:
-            # The last query sees all keys: with a cache, T < S.
-            t, s = scores.shape[-2:]
-            xp = module_of(q)
-            hidden = xp.arange(s) > xp.arange(s - t, s)[:, None]  # (T,S)
-            np.copyto(scores, -np.inf, where=hidden)
-        scores -= scores.max(axis=-1, keepdims=True)
-        p = np.exp(scores, out=scores)
-        p /= p.sum(axis=-1, keepdims=True)
-        ctx.save(q=q, k=k, v=v, p=p)
-        return matmul(p, v)
-
-    @staticmethod
-    def _scaled(x: Array) -> Array:
-        return x * (1 / math.sqrt(x.shape[-1]))
+        y, lse = attention_kernel(_heads(q), _heads(k), _heads(v), self.causal)
+        ctx.save(q=q, k=k, v=v, lse=lse)
+        return y.reshape(*q.shape[:3], v.shape[3])
 
     # y = p v:                 gv = pᵀ gy,  gp = gy vᵀ
     # p = softmax(s), by row:  gs = p · (gp - Σ gp p); where hidden, p = 0 and so is gs.
     #                          As in Softmax, gp is shifted to 0 at the largest p.
-    # s = (q / √E) kᵀ:         gq = gs k / √E,  gk = gsᵀ (q / √E)
+    # s = q kᵀ / √E:           gq = gs k / √E,  gk = gsᵀ q / √E
+    # p is not kept: it is e^(s - lse), lse = log Σ e^s.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        q, k, v, p = ctx.q, ctx.k, ctx.v, ctx.p
-        gq = gk = gv = None
-        if ctx.needs[2]:
-            gv = matmul(p.swapaxes(-1, -2), gy)
-        if ctx.needs[0] or ctx.needs[1]:
-            gs = matmul(gy, v.swapaxes(-1, -2))  # gp as yet
-            largest = p.argmax(axis=-1, keepdims=True)
-            gs -= np.take_along_axis(gs, largest, axis=-1)
-            gs -= (gs * p).sum(axis=-1, keepdims=True)
-            gs *= p
-            if ctx.needs[0]:
-                gq = self._scaled(matmul(gs, k))
-            if ctx.needs[1]:
-                gk = matmul(gs.swapaxes(-1, -2), self._scaled(q))
-        return gq, gk, gv
+        given = ctx.q, ctx.k, ctx.v
+        q, k, v = map(_heads, given)
+        gradients = attention_grad(q, k, v, ctx.lse, _heads(gy), self.causal)
+        return tuple(
+            g.reshape(x.shape) if needed else None
+            for g, x, needed in zip(gradients, given, ctx.needs, strict=True)
+        )
+
+
+def _heads(x: Array) -> Array:
+    """View items and heads (N,A,...) as one axis."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def attention(q: Operand, k: Operand, v: Operand, *, causal: bool = False) -> Tensor:
