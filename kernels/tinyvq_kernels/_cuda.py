@@ -90,11 +90,14 @@ def launch(
     grid: Size,
     block: Size,
     arguments: tuple[Any, ...],
+    reached: tuple[Array, ...] = (),
 ) -> None:
     """Launch a kernel: on the device for CuPy arrays, in the emulator for NumPy's.
 
     arguments  C-contiguous arrays, all of one kind, and NumPy scalars, whose dtype is
                the parameter's: a Python number is refused, for its width is a guess
+    reached    more contiguous arrays, whose addresses stand in an int64 argument: the
+               emulator puts those of its own copies there
 
     A grid without blocks does nothing. Raises TypeError for arguments, ValueError for
     layouts, and sizes that no device takes.
@@ -110,7 +113,7 @@ def launch(
         return
     from tinyvq_kernels import emulator
 
-    emulator.launch(source, kernel, grid, block, arguments)
+    emulator.launch(source, kernel, grid, block, arguments, reached)
 
 
 def _check_arguments(kernel: str, arguments: tuple[Any, ...]) -> str:

@@ -249,7 +249,7 @@ def test_convolutions_agree_at_any_size(
     case = make(g)
     inputs = case.cast(dtype)
     for kernel in tinyvq_kernels.kernels(case.op):
-        if kernel.backend == "cpu":
+        if kernel.backend == "cpu" and dtype in kernel.dtypes:
             case.check(run(kernel, case, cast(inputs, dtype)), inputs)
 
 

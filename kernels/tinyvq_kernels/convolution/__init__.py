@@ -22,10 +22,11 @@ reaches all outputs of its tile.
 from functools import partial
 from typing import Any
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_rank, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.convolution import direct, fastest, reference
+from tinyvq_kernels.convolution import direct, fastest, gpu, reference
 
 _PRODUCTS = dict.fromkeys(
     ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"), "a matrix product a tap"
@@ -48,6 +49,8 @@ _ladder("cpu", "reference", reference, _PRODUCTS)
 _ladder("cuda", "reference", reference, _PRODUCTS)
 _ladder("cpu", "tiled", direct, _TILES)
 _ladder("cpu", "fastest", fastest, _FORMS)
+for _op in _TILES:
+    cuda_ladder(_op, gpu.ladder(_op), default="register_tiled")
 
 
 def conv2d(

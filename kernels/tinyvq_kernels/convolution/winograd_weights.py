@@ -37,7 +37,7 @@ from tinyvq_kernels.convolution.winograd import (
     transform_band,
 )
 
-FEW = 1 << 17  # sums at all positions: 512 KiB
+FEW = 1 << 18  # sums of all groups, at most: 1 MiB
 SMALL = 4096  # values of V a chunk and position, about, where a group is a task ...
 CHUNK = 1 << 15  # ... and where all threads share a chunk
 
@@ -78,10 +78,11 @@ class Chunk(NamedTuple):
 def cut_of(plan: Plan, images: int, k: int, width: int) -> Cut:
     """Cut by size alone."""
     units, of_unit = images * plan.bands, plan.band * plan.across
-    few = plan.points**2 * plan.depth * k <= FEW
+    sums = plan.points**2 * plan.depth * k
+    few = sums <= FEW // 4
     tiles = (SMALL if few else CHUNK) // max(plan.depth, k)
     at_once = max(1, min(units, tiles // of_unit))
-    groups = min(units, 8) if few else 1
+    groups = min(units, 8, FEW // sums) if few else 1
     panels, height = -(-k // width), -(-plan.depth // 6) * 6
     return Cut(units, at_once, at_once * of_unit, groups, panels, height)
 

@@ -91,9 +91,16 @@ def emulation(mode: str) -> Iterator[Report]:
 
 
 def launch(
-    source: "Source", kernel: str, grid: Size, block: Size, arguments: tuple[Any, ...]
+    source: "Source",
+    kernel: str,
+    grid: Size,
+    block: Size,
+    arguments: tuple[Any, ...],
+    reached: tuple[Any, ...] = (),
 ) -> None:
     """Run a launch on NumPy arrays, in the mode of the `emulation` that we are in.
+
+    reached  arrays that are no arguments, but whose addresses stand in one
 
     Raises TypeError for arguments that are not what the kernel takes, CompilerMissing,
     CompilationFailed; EmulationError where it stopped, or outside of any `emulation`
@@ -102,6 +109,6 @@ def launch(
     report = _REPORT.get()
     told = Report("fast") if report is None else report
     found = device.program(source.file, source.macros, kernel)
-    stopped = run(Asked(found, source.path, grid, block, arguments), told)
+    stopped = run(Asked(found, source.path, grid, block, arguments, reached), told)
     if stopped or (report is None and told.findings):
         raise EmulationError("\n".join(map(str, told.findings)))

@@ -180,6 +180,9 @@ inline unsigned __brev(unsigned x) {
 inline unsigned __umulhi(unsigned a, unsigned b) {
     return (unsigned)((uint64_t)a * b >> 32);
 }
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
 inline int __mulhi(int a, int b) { return (int)((int64_t)a * b >> 32); }
 
 #define EMULATED_BITS(To, From, name)                  \

@@ -183,7 +183,7 @@ def run(
 ) -> tuple[Counts, list[RawFinding]]:
     """Run one launch; return what it did and what was wrong with it.
 
-    regions  a Region for each argument, for the checked mode
+    regions  a Region for each argument, and for each array that is reached through one
     """
     library = found.library(mode)
     values = (ctypes.c_void_p * len(arguments))()
@@ -204,7 +204,7 @@ def run(
         ctypes.addressof(values),
         *(Index(*grid), Index(*block), ORDERS[order], seed),
         None if regions is None else ctypes.addressof(regions),
-        *(len(arguments), MOST_FINDINGS),
+        *(len(arguments) if regions is None else len(regions), MOST_FINDINGS),
         *(ctypes.addressof(findings), ctypes.addressof(counts)),
         *(ctypes.addressof(variables), len(variables), _stacks()[1]),
     )

@@ -31,12 +31,24 @@ class Asked:
     grid: Size
     block: Size
     arguments: Sequence[Any]
+    reached: Sequence[Array] = ()  # through addresses that stand in an argument
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """All that it may write to, and scalars."""
+        return (*self.arguments, *self.reached)
+
+    @property
+    def names(self) -> list[str]:
+        """Name them."""
+        more = (f"reached[{i}]" for i in range(len(self.reached)))
+        return [*self.program.signature("fast"), *more]
 
     def run(
         self, mode: str, order: str = "forward", seed: int = 0
     ) -> tuple[Counts, list[RawFinding]]:
         """Run it on copies of its arrays, between guards, and copy back."""
-        guarded = Guarded(self.arguments)
+        guarded = Guarded(self.arrays, len(self.arguments))
         found = device.run(
             self.program,
             mode,
@@ -54,14 +66,14 @@ class Asked:
         """Copy the arrays that it may write to."""
         return {
             i: given.copy()
-            for i, given in enumerate(self.arguments)
+            for i, given in enumerate(self.arrays)
             if isinstance(given, np.ndarray) and given.flags.writeable
         }
 
     def restore(self, before: dict[int, Array]) -> None:
         """Put back what stood in them."""
         for i, array in before.items():
-            self.arguments[i][...] = array
+            self.arrays[i][...] = array
 
 
 def run(asked: Asked, report: Report) -> bool:
@@ -107,7 +119,7 @@ def _compare(
     report: Report,
 ) -> None:
     """Report the first value of each array that depends on the order of threads."""
-    names = list(asked.program.signature("fast"))
+    names = asked.names
     for i, one in first.items():
         other = after[i]
         differ = (one != other) & ~((one != one) & (other != other))  # NaN is NaN
@@ -143,6 +155,6 @@ def _report(
             *(counts.global_reads, counts.global_writes),
         )
     )
-    told = Translation(found, mode, asked.path, asked.arguments)
+    told = Translation(found, mode, asked.path, asked.arrays, asked.names)
     for one in raw:
         report.add(told.finding(one))

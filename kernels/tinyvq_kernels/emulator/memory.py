@@ -5,6 +5,7 @@ Arrays that overlap stay so, and each begins as far from a multiple of 256 bytes
 does from the beginning of the allocation that it is part of, as on a device.
 """
 
+import ctypes
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -41,9 +42,13 @@ def is_fresh(array: Array) -> bool:
 
 
 class Guarded:
-    """Copies of the arrays of a launch, each between guards."""
+    """Copies of the arrays of a launch, each between guards.
 
-    def __init__(self, arguments: Sequence[Any]) -> None:
+    Those from the `given`-th on are reached through addresses in int64 arrays of the
+    others; there stand, in the copies, the addresses of copies.
+    """
+
+    def __init__(self, arguments: Sequence[Any], given: int) -> None:
         self.regions = (Region * len(arguments))()
         self.groups: list[tuple[Array, int, list[Array]]] = []
         arrays = [
@@ -63,6 +68,17 @@ class Guarded:
             end = max(end if len(together) > 1 else 0, begin + array.nbytes)
         if together:
             self._copy(together)
+        moved = {a.ctypes.data: self.regions[i].begin for i, a in arrays if i >= given}
+        for i, array in arrays:
+            if moved and i < given and array.dtype == np.int64:
+                self._redirect(self.regions[i], moved)
+
+    @staticmethod
+    def _redirect(table: Region, moved: dict[int, int]) -> None:
+        """Replace the addresses in a copy of a table."""
+        words = (ctypes.c_int64 * (table.bytes // 8)).from_address(table.begin)
+        for k, word in enumerate(words):
+            words[k] = moved.get(word, word)
 
     def _copy(self, together: list[tuple[int, Array]]) -> None:
         first = together[0][1]

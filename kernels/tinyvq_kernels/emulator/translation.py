@@ -17,11 +17,16 @@ class Translation:
     """Turns what a launch's runtime left into findings."""
 
     def __init__(
-        self, found: Program, mode: str, path: str, arguments: Sequence[Any]
+        self,
+        found: Program,
+        mode: str,
+        path: str,
+        arguments: Sequence[Any],
+        names: Sequence[str],
     ) -> None:
         self.kernel, self.path, self.arguments = found.name, path, arguments
         self.library = found.path(mode)
-        self.names = list(found.signature(mode))
+        self.names = names
         self.declared = found.text(mode, "emulated_arrays")
 
     def finding(self, raw: RawFinding) -> Finding:

@@ -20,10 +20,11 @@ of its own group, and of no other.
 Source: Wu and He, arXiv:1803.08494.
 """
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_rank, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.normalization import cpu, reference
+from tinyvq_kernels.normalization import cpu, gpu, reference
 
 declare(
     *(
@@ -51,6 +52,8 @@ declare(
         default=True,
     ),
 )
+for _op, _ladder in gpu.LADDERS.items():
+    cuda_ladder(_op, _ladder, default="banded")
 
 
 def group_norm(

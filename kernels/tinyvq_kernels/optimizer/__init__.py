@@ -9,10 +9,11 @@ Adam (Kingma and Ba, arXiv:1412.6980, algorithm 1).
 
 from collections.abc import Sequence
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.optimizer import cpu, reference
+from tinyvq_kernels.optimizer import cpu, gpu, reference
 
 declare(
     Kernel("adam", "cpu", "reference", lambda: reference.adam, "array by array"),
@@ -26,6 +27,7 @@ declare(
         default=True,
     ),
 )
+cuda_ladder("adam", gpu.LADDER, default="fused")
 
 
 def adam(

@@ -7,10 +7,11 @@ averages, and the gradient of a table lookup. N·D additions. Each sum adds its 
 one after another by growing n, so it does not depend on the number of threads.
 """
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_indices, check_rank, check_shape
-from tinyvq_kernels._table import Kernel, declare, resolve
+from tinyvq_kernels._table import Kernel, backend_of, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.scatter import cpu, reference
+from tinyvq_kernels.scatter import cpu, gpu, reference
 
 declare(
     Kernel("code_sums", "cpu", "reference", lambda: reference.code_sums, "np.add.at"),
@@ -24,6 +25,7 @@ declare(
         default=True,
     ),
 )
+cuda_ladder("code_sums", gpu.LADDER, default="sorted")
 
 
 def code_sums(z: Array, indices: Array, num_codes: int) -> tuple[Array, Array]:
@@ -40,7 +42,8 @@ def code_sums(z: Array, indices: Array, num_codes: int) -> tuple[Array, Array]:
     check_rank(op, "N,D", "z", z)
     check_indices(op, "indices", indices)
     check_shape(op, "indices", indices, (z.shape[0],))
-    if indices.size:
+    # On a device the kernels look: to read two numbers here would wait for it.
+    if indices.size and backend_of(indices) == "cpu":
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= num_codes:
             raise IndexError(

@@ -31,10 +31,11 @@ sum could overflow: D · max|e| · (max|e| + max|z_n|) above half the largest fl
 2·N·M·D flops.  Source: van den Oord et al., arXiv:1711.00937, eq. 1.
 """
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_rank
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.search import lanes, reference, tiled
+from tinyvq_kernels.search import gpu, lanes, reference, tiled
 
 declare(
     Kernel(
@@ -67,6 +68,7 @@ declare(
         default=True,
     ),
 )
+cuda_ladder("nearest_code", gpu.LADDER, default="small_depth")
 
 
 def nearest_code(z: Array, codes: Array) -> Array:

@@ -1,0 +1,306 @@
+"""2-D convolution on CUDA: the host side of the rungs.
+
+Each allocates, cuts the work into blocks and launches; what the kernels do is told in
+`conv2d.cu` and `conv2d_registers.cu`.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyvq_kernels._cuda import Rung, Source, contiguous, empty, launch
+from tinyvq_kernels._types import Array
+from tinyvq_kernels.convolution._window import forward_window
+
+REALS = {"f": {"REAL": "float", "FMA": "fmaf"}, "d": {"REAL": "double", "FMA": "fma"}}
+THREADS = 128  # of plain
+TILE = 16  # of tiled, as in conv2d.cu
+SHAPES = ((64, 64), (128, 64), (128, 32))  # of tiles in registers, rows × columns
+ENOUGH = 792  # blocks of 64 threads that keep a large device busy
+PART = 128  # of the inner index, at least, a part
+FORWARD, INPUT, WEIGHT = range(3)  # which pass
+
+
+def _macros(
+    which: int, shape: tuple[int, int], source4: bool, target4: bool
+) -> dict[str, int]:
+    rows, columns = shape
+    fours = {"SOURCE4": int(source4), "TARGET4": int(target4)}
+    return {"GRADIENT": which, "ROWS": rows, "COLUMNS": columns, **fours}
+
+
+STEPS = {real: Source("convolution/conv2d.cu", REALS[real]) for real in REALS}
+TILES = {
+    (which, shape, source4, target4): Source(
+        "convolution/conv2d_registers.cu",
+        _macros(which, shape, source4, target4),
+    )
+    for which in (FORWARD, INPUT, WEIGHT)
+    for shape in SHAPES
+    for source4 in (False, True)
+    for target4 in (False, True)
+}
+SOURCES: dict[Any, Source] = {**STEPS, **TILES}
+
+
+class Geometry(NamedTuple):
+    """The sizes of a convolution, in the order in which kernels take them."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    r: int
+    s: int
+    k: int
+    p: int
+    q: int
+    stride: int
+    padding: int
+    dilation: int
+
+    @property
+    def arguments(self) -> tuple[np.int32, ...]:
+        """What kernels take."""
+        return tuple(map(np.int32, self))
+
+
+def _geometry(
+    image: tuple[int, ...],
+    weights: tuple[int, ...],
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Geometry:
+    """Of shapes (N,H,W,C) and (R,S,C,K), and the settings."""
+    (n, h, w, c), (r, s, _, k) = image, weights
+    window = forward_window((h, w), (r, s), stride, padding, dilation)
+    p, q = window.grid_h, window.grid_w
+    return Geometry(n, h, w, c, r, s, k, p, q, stride, padding, dilation)
+
+
+# ---- plain and tiled -----------------------------------------------------------------
+
+
+def _step(
+    kernel: str, rows: int, columns: int, arrays: tuple[Array, ...], *scalars: np.int32
+) -> Array:
+    """Run a kernel of conv2d.cu, whose last array is its result (rows, columns)."""
+    if kernel.endswith("plain"):
+        grid, block = (-(-rows * columns // THREADS), 1, 1), (THREADS, 1, 1)
+    else:
+        grid, block = (-(-rows // TILE), -(-columns // TILE), 1), (TILE, TILE, 1)
+    source = STEPS[arrays[0].dtype.char]
+    launch(source, kernel, grid=grid, block=block, arguments=(*arrays, *scalars))
+    return arrays[-1]
+
+
+def _conv2d_step(
+    rung: str,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Array:
+    g = _geometry(x.shape, w.shape, stride, padding, dilation)
+    y = empty((g.n, g.p, g.q, g.k), x.dtype, like=x)
+    arrays = (*map(contiguous, (x, w, w if b is None else b)), y)
+    has_bias = np.int32(b is not None)
+    return _step(f"conv2d_{rung}", g.n * g.p * g.q, g.k, arrays, has_bias, *g.arguments)
+
+
+def _input_grad_step(
+    rung: str,
+    gy: Array,
+    w: Array,
+    size: tuple[int, int],
+    b: Array | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Array:
+    shape = (gy.shape[0], *size, w.shape[2])
+    g = _geometry(shape, w.shape, stride, padding, dilation)
+    gx = empty(shape, gy.dtype, like=gy)
+    arrays = (*map(contiguous, (gy, w, w if b is None else b)), gx)
+    has_bias = np.int32(b is not None)
+    kernel = f"conv2d_input_grad_{rung}"
+    return _step(kernel, g.n * g.h * g.w, g.c, arrays, has_bias, *g.arguments)
+
+
+def _weight_grad_step(
+    rung: str,
+    x: Array,
+    gy: Array,
+    kernel: tuple[int, int],
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Array:
+    shape = (*kernel, x.shape[3], gy.shape[3])
+    g = _geometry(x.shape, shape, stride, padding, dilation)
+    arrays = (contiguous(x), contiguous(gy), empty(shape, x.dtype, like=x))
+    name = f"conv2d_weight_grad_{rung}"
+    return _step(name, g.r * g.s * g.c, g.k, arrays, *g.arguments)
+
+
+# ---- tiles in registers --------------------------------------------------------------
+
+
+def conv2d(
+    x: Array, w: Array, b: Array | None, stride: int, padding: int, dilation: int
+) -> Array:
+    """Run the forward convolution; shapes as in the package's contract."""
+    g = _geometry(x.shape, w.shape, stride, padding, dilation)
+    y = empty((g.n, g.p, g.q, g.k), x.dtype, like=x)
+    _gather(FORWARD, contiguous(x), contiguous(w), b, y, g)
+    return y
+
+
+def conv2d_input_grad(
+    gy: Array,
+    w: Array,
+    size: tuple[int, int],
+    b: Array | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Array:
+    """Run the input gradient, all phases of the stride in one launch."""
+    shape = (gy.shape[0], *size, w.shape[2])
+    g = _geometry(shape, w.shape, stride, padding, dilation)
+    gx = empty(shape, gy.dtype, like=gy)
+    _gather(INPUT, contiguous(gy), contiguous(w), b, gx, g)
+    return gx
+
+
+def _gather(
+    which: int, source: Array, w: Array, b: Array | None, target: Array, g: Geometry
+) -> None:
+    """Fill the target, from partial sums where there would be few blocks."""
+    _, sh, sw, sc = source.shape
+    n, th, tw, tc = target.shape
+    spread = g.stride if which == INPUT else 1
+    rows = n * -(-th // spread) * -(-tw // spread)  # of the largest phase
+    taps = -(-g.r // spread) * -(-g.s // spread)
+    shape, blocks = _cut(rows, tc, spread**2)
+    # By the inner index alone, or an image's result would depend on the batch.
+    parts = max(1, min(8, taps * sc // PART))
+    alone = spread**2 * _threads(shape, blocks) < ENOUGH * 64  # a part is a block's
+    apart = alone and parts > 1
+    sums = empty((parts, *target.shape), target.dtype, target) if apart else target
+    reads, makes = ([source, w], [sums]) if which == INPUT else ([source], [sums, w])
+    bias = w if b is None else contiguous(b)
+    has_bias = b is not None
+    period = g.stride // math.gcd(g.stride, g.dilation)
+    sizes = (n, sh, sw, sc, g.r, g.s, th, tw, tc, g.stride, g.padding, g.dilation)
+    launch(
+        TILES[which, shape, _in_fours(*reads), _in_fours(*makes)],
+        "conv2d_register_tiled",
+        grid=(*blocks, spread**2 * (parts if apart else 1)),
+        block=(shape[0] * shape[1] // 64, 1, 1),
+        arguments=(
+            *(source, w, bias, sums, np.int32(has_bias and not apart)),
+            *map(np.int32, (*sizes, period, parts, 1 if apart else parts)),
+        ),
+    )
+    if apart:
+        _add_parts(sums, bias, target, np.int32(has_bias))
+
+
+def conv2d_weight_grad(
+    x: Array,
+    gy: Array,
+    kernel: tuple[int, int],
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Array:
+    """Run the weight gradient, in partial sums over pixels."""
+    made = (*kernel, x.shape[3], gy.shape[3])
+    g = _geometry(x.shape, made, stride, padding, dilation)
+    x, gy, gw = contiguous(x), contiguous(gy), empty(made, x.dtype, like=x)
+    shape, blocks = _cut(g.r * g.s * g.c, g.k, 1)
+    pixels, threads = g.n * g.p * g.q, max(1, _threads(shape, blocks))
+    parts = max(1, min(ENOUGH * 64 // threads, pixels // PART, 64))
+    sums = gw if parts == 1 else empty((parts, *made), x.dtype, like=x)
+    launch(
+        TILES[WEIGHT, shape, _in_fours(x), _in_fours(gy, sums)],
+        "conv2d_weight_grad_register_tiled",
+        grid=(*blocks, parts),
+        block=(shape[0] * shape[1] // 64, 1, 1),
+        arguments=(x, gy, sums, *g.arguments, np.int32(parts)),
+    )
+    if parts > 1:
+        _add_parts(sums, gw, gw, np.int32(0))
+    return gw
+
+
+def _cut(
+    rows: int, columns: int, phases: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Choose the shape of the tiles, and count the blocks down and across."""
+    small, large, narrow = SHAPES
+    if columns <= narrow[1]:
+        shape = narrow
+    else:
+        across = -(-columns // large[1]) * phases
+        shape = large if -(-rows // large[0]) * across >= ENOUGH else small
+    return shape, (-(-rows // shape[0]), -(-columns // shape[1]))
+
+
+def _threads(shape: tuple[int, int], blocks: tuple[int, int]) -> int:
+    return blocks[0] * blocks[1] * (shape[0] * shape[1] // 64)
+
+
+def _add_parts(parts: Array, bias: Array, sums: Array, has_bias: np.int32) -> None:
+    """Add (parts, ...) in order, then the bias."""
+    source = TILES[FORWARD, SHAPES[0], False, False]
+    channels = max(1, sums.shape[-1])
+    launch(
+        source,
+        "add_parts",
+        grid=(-(-sums.size // 256), 1, 1),
+        block=(256, 1, 1),
+        arguments=(
+            *(parts, bias, sums, has_bias, np.int32(len(parts))),
+            *(np.int64(sums.size), np.int32(channels)),
+        ),
+    )
+
+
+def _in_fours(*arrays: Array) -> bool:
+    """Whether the channels of all come in fours, which are then aligned."""
+    return all(a.shape[-1] % 4 == 0 for a in arrays)
+
+
+STEP: dict[str, Callable[..., Array]] = {
+    "conv2d": _conv2d_step,
+    "conv2d_input_grad": _input_grad_step,
+    "conv2d_weight_grad": _weight_grad_step,
+}
+REGISTERS: dict[str, Callable[..., Array]] = {
+    "conv2d": conv2d,
+    "conv2d_input_grad": conv2d_input_grad,
+    "conv2d_weight_grad": conv2d_weight_grad,
+}
+
+
+def ladder(op: str) -> dict[str, Rung]:
+    """List the rungs of an operation."""
+    return {
+        "plain": Rung(partial(STEP[op], "plain"), "a thread a result"),
+        "tiled": Rung(
+            partial(STEP[op], "tiled"), "a matrix product in tiles in shared memory"
+        ),
+        "register_tiled": Rung(
+            REGISTERS[op],
+            "8 × 8 sums a thread; phases of the stride; partial sums",
+            dtypes=("float32",),
+        ),
+    }
