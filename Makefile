@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: demo test test-deep lint type bench gradcheck peers clean
+.PHONY: demo test test-deep lint type bench gradcheck peers nvrtc cuda-check clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,10 @@ $(VENV)/.ready: pyproject.toml
 
 $(VENV)/.peers: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[peers]"
+	touch $@
+
+$(VENV)/.nvrtc: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --group cuda-check
 	touch $@
 
 demo: $(VENV)/.ready   ## train on the shipped images, look at what it learned
@@ -39,6 +43,12 @@ type: $(VENV)/.ready
 	$(BIN)/mypy
 
 peers: $(VENV)/.peers   ## PyTorch and the others that tinyvq is held against
+
+nvrtc: $(VENV)/.nvrtc   ## what compiles the CUDA kernels, without a GPU
+
+cuda-check: $(VENV)/.nvrtc   ## compile, emulate and watch every CUDA kernel
+	TINYVQ_REQUIRE_NVRTC=1 TINYVQ_REQUIRE_EMULATOR=1 $(BIN)/python -m pytest \
+	  tests/kernels tests/device -k "cuda or emulat or device"
 
 bench: $(VENV)/.peers
 	$(BIN)/tinyvq bench
