@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: demo test test-deep lint type bench gradcheck peers nvrtc cuda-check clean
+.PHONY: demo test test-deep lint type bench gradcheck peers nvrtc cuda-check gpu clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,10 @@ cuda-check: $(VENV)/.nvrtc   ## compile, emulate and watch every CUDA kernel
 
 bench: $(VENV)/.peers
 	$(BIN)/tinyvq bench
+
+# On a machine with a GPU: its own python3, with CuPy and PyTorch, and no network.
+gpu:   ## check every kernel on this GPU, then measure
+	PYTHONPATH=.:kernels $(PYTHON) -m benchmarks.gpu
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
 """The comparison that textbooks assert, as runs that anyone can repeat.
 
     python -m benchmarks.compare              # what is not done yet, piece by piece
-    python -m benchmarks.compare --quick      # all of it in minutes, to see that it works
+    python -m benchmarks.compare --quick      # all of it in a minute, to see it work
 
 Each piece is one model on one data set from one seed: trained by the same commands that
 a user types, then measured. A piece that has a result file is not done again, and one

@@ -14,16 +14,32 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq.data import ImageData, from_unit, to_unit
+from tinyvq.files import make_folder
 from tinyvq.losses import perceptual_distance
 from tinyvq.metrics import FeatureStatistics, coverage_and_density, frechet_distance
-from tinyvq.models import SqueezeNet, features
+from tinyvq.models import VQVAE, SqueezeNet, features
 from tinyvq.report import image_grid, pick, save_png
-from tinyvq.training import generation
-from tinyvq.training.evaluation import BATCH, evaluate, reconstruct
-from tinyvq.training.generation import SamplingOptions
+from tinyvq.report.pictures import reconstruction_picture
+from tinyvq.training.evaluation import BATCH, evaluate, evaluate_vae, reconstructions
+from tinyvq.training.generation import (
+    Codes,
+    SamplingOptions,
+    decode,
+    draw_codes,
+    from_noise,
+    nearest_images,
+)
 from tinyvq.training.prior_evaluation import evaluate_prior
 from tinyvq.training.run import open_run
-from tinyvq.training.trained import images_of, load_noise, load_prior, load_tokenizer
+from tinyvq.training.trained import (
+    AUTOENCODERS,
+    GENERATORS,
+    images_of,
+    load_autoencoder,
+    load_generator,
+    load_prior,
+    open_kind,
+)
 
 Images = npt.NDArray[np.uint8]
 Figures = dict[str, Any]
@@ -82,44 +98,53 @@ def sharpness(images: npt.NDArray[np.floating[Any]]) -> float:
 def measure(folder: Path, judged: Callable[[ImageData], Judged], out: Path) -> Figures:
     """Measure the run in a folder; draw its pictures to <out>-<what>.png."""
     kind = open_run(folder).kind
-    if kind in ("vqvae", "vqgan"):
-        return _tokenizer(folder, judged, out)
     if kind == "prior":
         return _prior(folder, judged, out)
-    return _generator(folder, judged, out)
+    found: Figures = {}
+    if kind in AUTOENCODERS:
+        found |= _autoencoder(folder, judged, out)
+    if kind in GENERATORS:
+        found |= _generator(folder, judged, out)
+    return found
 
 
-def _tokenizer(
+def _autoencoder(
     folder: Path, judged: Callable[[ImageData], Judged], out: Path
 ) -> Figures:
-    """Measure what a VQ-VAE or VQ-GAN makes of test images."""
-    model, options, run = load_tokenizer(folder)
+    """Measure what a VAE, VQ-VAE or VQ-GAN makes of test images."""
+    model, options, run = load_autoencoder(folder)
     images = images_of(options, run, None)
     test = images.split("test").images
-    judge = judged(images)
+    of_all = (
+        evaluate(model, test) if isinstance(model, VQVAE) else evaluate_vae(model, test)
+    )
     some = test[pick(len(test), MOST)]
-    made = from_unit(np.concatenate([m for _, m, _ in reconstruct(model, some)]))
-    save_png(_beside(out, "reconstructions"), image_grid(made[:: len(made) // 20], 10))
+    made = from_unit(np.concatenate(list(reconstructions(model, some))))
+    shown = pick(len(some), 10)
+    save_png(
+        _beside(out, "reconstructions"),
+        reconstruction_picture(some[shown], made[shown]),
+    )
     return {
         "parameters": model.num_parameters(),
-        "reconstruction": evaluate(model, test).as_dict()
-        | _likeness(some, made, judge),
+        "reconstruction": of_all.as_dict() | _likeness(some, made, judged(images)),
     }
 
 
 def _likeness(images: Images, made: Images, judge: Judged) -> Figures:
     """Compare images with what was made of them, pair by pair and as two sets."""
-    network = SqueezeNet.pretrained()
-    distances = [
-        perceptual_distance(network, to_unit(a), to_unit(b))
-        for a, b in zip(_batches(images), _batches(made), strict=True)
-    ]
-    return {
+    found: Figures = {
         "sharpness_kept": sharpness(to_unit(made)) / sharpness(to_unit(images)),
-        "perceptual_distance": float(np.concatenate(distances).mean()),
         "frechet": judge.compare(made)["frechet"],
-        "floor": judge.floor["frechet"],
     }
+    if judge.judge == SqueezeNet.name:
+        network = SqueezeNet.pretrained()
+        distances = [
+            perceptual_distance(network, to_unit(a), to_unit(b))
+            for a, b in zip(_batches(images), _batches(made), strict=True)
+        ]
+        found["perceptual_distance"] = float(np.concatenate(distances).mean())
+    return found
 
 
 def _batches(images: Images) -> list[Images]:
@@ -129,47 +154,53 @@ def _batches(images: Images) -> list[Images]:
 def _prior(folder: Path, judged: Callable[[ImageData], Judged], out: Path) -> Figures:
     """Measure a prior: nats a token, and the images it draws."""
     trained = load_prior(folder)
-    images = trained.images()
-    test = images.split("test")
-    count = min(len(test), MOST)
-    labels = None
-    if trained.prior.num_classes:  # as often as in the test split
-        labels = test.labels[pick(len(test), count)]
-    codes = generation.draw_codes(trained.prior, labels, count, SamplingOptions())
-    made = generation.decode(trained.tokenizer, codes)
-    shown = None
-    if trained.prior.num_classes:
-        shown = np.arange(SHOWN) % trained.prior.num_classes
-    grid = generation.draw_codes(trained.prior, shown, SHOWN, SamplingOptions())
-    _draw_new(generation.decode(trained.tokenizer, grid), images, out)
-    nats = {
-        name: evaluate_prior(trained, images, name).as_dict()
-        for name in ("train", "test")
-    }
+    images, classes = trained.images(), trained.prior.num_classes
+    judge, test = judged(images), images.split("test")
+    count = len(judge.real)
+
+    def drawn(labels: Codes | None, count: int) -> Images:
+        codes = draw_codes(trained.prior, labels, count, SamplingOptions())
+        return decode(trained.tokenizer, codes)
+
+    # As often of each class as in the test split; in the picture, class by class.
+    labels = test.labels[pick(len(test), count)] if classes else None
+    made = drawn(labels, count)
+    shown = np.arange(SHOWN) % classes if classes else None
+    _draw_new(drawn(shown, SHOWN), images, out)
     return {
         "parameters": trained.prior.num_parameters(),
-        "nats": nats,
-        "samples": judged(images).compare(made) | {"floor": judged(images).floor},
+        "nats": {
+            name: evaluate_prior(trained, images, name).as_dict()
+            for name in ("train", "test")
+        },
+        "samples": judge.compare(made) | {"floor": judge.floor},
     }
 
 
 def _generator(
     folder: Path, judged: Callable[[ImageData], Judged], out: Path
 ) -> Figures:
-    """Measure what is made from noise."""
-    model, run = load_noise(folder)
-    raise NotImplementedError
+    """Measure what is made of noise alone."""
+    model, run = load_generator(folder)
+    options, _ = open_kind(folder, GENERATORS)
+    images = images_of(options, run, None)
+    judge = judged(images)
+    made = from_noise(model, len(judge.real), seed=0)
+    _draw_new(made[:SHOWN], images, out)
+    return {
+        "parameters": model.num_parameters(),
+        "samples": judge.compare(made) | {"floor": judge.floor},
+    }
 
 
 def _draw_new(made: Images, images: ImageData, out: Path) -> None:
     """Draw new images, and some of them above the training images nearest to them."""
-    from tinyvq.report.pictures import reconstruction_picture
-
     save_png(_beside(out, "samples"), image_grid(made, 10))
     train, some = images.split("train").images, made[:10]
-    near = train[generation.nearest_images(some, train)]
+    near = train[nearest_images(some, train)]
     save_png(_beside(out, "nearest"), reconstruction_picture(some, near))
 
 
 def _beside(out: Path, what: str) -> Path:
+    make_folder(out.parent)
     return out.with_name(f"{out.name}-{what}.png")

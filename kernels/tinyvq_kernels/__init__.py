@@ -6,6 +6,7 @@ of its operations side by side, the reference first.
 
 from tinyvq_kernels._cuda import (
     CudaUnavailable,
+    deferred_checks,
     module_of,
     require_cuda,
     use_source,
@@ -48,6 +49,7 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "decoder",
+    "deferred_checks",
     "group_norm",
     "group_norm_grad",
     "is_warm",

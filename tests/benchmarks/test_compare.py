@@ -1,0 +1,129 @@
+"""The comparison: its page is made of its result files, and its pieces work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from training.run_fixtures import one_thread
+
+from benchmarks.compare import __main__ as command
+from benchmarks.compare import augmentation, page
+from benchmarks.compare.measure import sharpness
+from benchmarks.compare.page import Claim, verdict
+from benchmarks.compare.pieces import MODELS, SEEDS, WORDS, Piece, pieces
+
+__all__ = ["one_thread"]
+
+
+def test_the_committed_page_is_what_the_result_files_say() -> None:
+    assert page.page() == page.PAGE.read_text()
+
+
+def test_each_data_set_has_tokenizers_before_their_priors() -> None:
+    everything = list(pieces())
+    assert len({piece.name for piece in everything}) == len(everything)
+    for data, words in WORDS.items():
+        assert set(words) <= set(MODELS)
+        for seed in SEEDS:
+            done: set[str] = set()
+            for piece in everything:
+                if (piece.data, piece.seed) == (data, seed):
+                    needed = MODELS[piece.model].tokenizer
+                    assert needed is None or needed in done
+                    done.add(piece.model)
+            assert done == set(words)
+
+
+def test_a_command_is_what_a_user_would_type() -> None:
+    runs = Path("runs")
+    assert Piece("emoji", "vqgan-prior", 2).command(runs) == [
+        *("train", "prior", "--tokenizer", "runs/emoji/vqgan-2"),
+        *("--steps", "3000", "--batch-size", "16"),
+        *("--seed", "2", "--out", "runs/emoji/vqgan-prior-2"),
+    ]
+    short = Piece("fashion-mnist", "gan", 0, quick=True).command(runs)
+    assert short[short.index("--steps") + 1] == "4"
+    assert short[short.index("--data") + 1] == "fashion-mnist-5k"
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("models", [["vqvae", "vqvae-prior"], ["vae"], ["gan"]])
+def test_pieces_are_trained_measured_and_done_once(
+    models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--quick", "--runs", str(tmp_path), "--model", *models]
+    assert command.main(words) == 0
+    found = {
+        model: json.loads(
+            (tmp_path / "results" / f"fashion-mnist-{model}-0.json").read_text()
+        )
+        for model in models
+    }
+    for model, record in found.items():
+        assert record["command"].startswith(f"tinyvq train {MODELS[model].kind} ")
+        assert record["parameters"] > 0
+        assert record["seconds"] > 0
+        assert set(record) & {"reconstruction", "samples"}
+        if "samples" in record:
+            assert 0 <= record["samples"]["coverage"] <= 1
+            assert record["samples"]["floor"]["coverage"] > 0.5
+        if "reconstruction" in record:
+            assert record["reconstruction"]["frechet"] > 0
+    if "vqvae-prior" in found:
+        assert found["vqvae-prior"]["nats"]["test"]["nats_per_token"] > 0
+    assert list((tmp_path / "pictures").glob("*.png"))
+    capsys.readouterr()
+    assert command.main(words) == 0
+    assert capsys.readouterr().err == ""  # nothing was left to do
+
+
+def record(**figures: float) -> dict[str, Any]:
+    return {"samples": figures}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "factor", "said"),
+    [
+        ([1.0, 2.0], [3.0, 4.0], 1.0, "supported"),
+        ([3.0, 4.0], [1.0, 2.0], 1.0, "not supported"),
+        ([1.0, 3.5], [3.0, 4.0], 1.0, "undecided"),
+        ([3.5, 4.0], [3.0, 3.2], 1.3, "undecided"),
+        ([3.5, 3.8], [3.0, 3.2], 1.3, "supported"),
+    ],
+)
+def test_a_claim_is_judged_by_all_seeds(
+    first: list[float], second: list[float], factor: float, said: str
+) -> None:
+    found = {
+        ("d", "a"): [record(frechet=value) for value in first],
+        ("d", "b"): [record(frechet=value) for value in second],
+    }
+    less = Claim("a is better", "a", "b", "samples.frechet", True, factor)
+    assert verdict(less, found, "d")[0] == said  # type: ignore[index]
+    assert verdict(less, found, "other") is None
+    if factor == 1.0:
+        more = Claim("b is more", "b", "a", "samples.frechet", False)
+        assert verdict(more, found, "d")[0] == said  # type: ignore[index]
+
+
+def test_sharpness_is_the_square_of_differences() -> None:
+    flat = np.full((2, 5, 4, 1), 0.3)
+    assert sharpness(flat) == 0
+    stripes = np.zeros((1, 4, 6, 1))
+    stripes[:, :, ::2] = 2.0
+    assert sharpness(stripes) == 4.0  # across, and none down
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_augmentation_is_measured_once(tmp_path: Path) -> None:
+    words = ["--quick", "--seed", "0", "--runs", str(tmp_path)]
+    assert augmentation.main(words) == 0
+    path = tmp_path / "results" / "augmentation-0.json"
+    found = json.loads(path.read_text())
+    assert len(found["accuracy"]) == 5
+    assert all(0 <= share <= 1 for share in found["accuracy"].values())
+    written = path.stat().st_mtime_ns
+    assert augmentation.main(words) == 0
+    assert path.stat().st_mtime_ns == written
