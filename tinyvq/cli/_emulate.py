@@ -147,22 +147,27 @@ HEADS = (
 def _table(op: str, shapes: dict[str, list[int]], ran: list[Ran]) -> list[str]:
     """Write a line a launch."""
     told = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-    lines = [f"{op} of {told}, float32", "", _line(HEADS[:8]), _line(HEADS[8:])]
+    rows: list[Sequence[str]] = [HEADS[:8], HEADS[8:]]
     for one in ran:
         for launch in one.launches:
             counts = (launch.blocks, launch.threads, launch.shared_bytes)
             shared = f"{launch.shared_reads}/{launch.shared_writes}"
             all_blocks = f"{launch.global_reads}/{launch.global_writes}"
             words = (*counts, launch.barriers, shared, all_blocks)
-            lines.append(_line((one.rung, launch.kernel, *map(str, words))))
+            rows.append((one.rung, launch.kernel, *map(str, words)))
+    widths = [max(12, *(len(row[0]) for row in rows))]
+    widths += [max(22, *(len(row[1]) for row in rows))]
+    lines = [_line(row, *widths) for row in rows]
     count = sum(len(one.findings) for one in ran)
-    return [*lines, "", f"{count} found" if count else "nothing found"]
+    found = f"{count} found" if count else "nothing found"
+    return [f"{op} of {told}, float32", "", *lines, "", found]
 
 
-def _line(words: Sequence[str]) -> str:
+def _line(words: Sequence[str], wide: int, wider: int) -> str:
     rung, kernel, blocks, threads, shared, barriers, *accesses = words
     return (
-        f"{rung:<12} {kernel:<22} {blocks:>6} {threads:>7} {shared:>7} {barriers:>8} "
+        f"{rung:<{wide}} {kernel:<{wider}} "
+        f"{blocks:>6} {threads:>7} {shared:>7} {barriers:>8} "
         + " ".join(f"{access:>13}" for access in accesses)
     ).rstrip()
 

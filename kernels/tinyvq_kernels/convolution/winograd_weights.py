@@ -37,7 +37,7 @@ from tinyvq_kernels.convolution.winograd import (
     transform_band,
 )
 
-FEW = 1 << 18  # sums of all groups, at most: 1 MiB
+FEW = 1 << 19  # sums of all groups, at most: 2 MiB
 SMALL = 4096  # values of V a chunk and position, about, where a group is a task ...
 CHUNK = 1 << 15  # ... and where all threads share a chunk
 
