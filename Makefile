@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: demo test test-deep lint type bench gradcheck peers nvrtc cuda-check gpu clean
+.PHONY: demo test test-deep lint type bench gradcheck peers nvrtc cuda-check gpu compare clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ $(VENV)/.peers: $(VENV)/.ready
 
 $(VENV)/.nvrtc: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --group cuda-check
+	touch $@
+
+$(VENV)/.features: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable ".[features]"
 	touch $@
 
 demo: $(VENV)/.ready   ## train on the shipped images, look at what it learned
@@ -56,6 +60,11 @@ bench: $(VENV)/.peers
 # On a machine with a GPU: its own python3, with CuPy and PyTorch, and no network.
 gpu:   ## check every kernel on this GPU, then measure
 	PYTHONPATH=.:kernels $(PYTHON) -m benchmarks.gpu
+
+compare: $(VENV)/.features   ## hours, in pieces: what is done is not done again
+	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python -m benchmarks.compare.augmentation
+	$(BIN)/python -m benchmarks.compare.page
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -18,7 +18,12 @@ from tinyvq.data import load, read_npz, read_picture
 from tinyvq.errors import ConfigError
 from tinyvq.training.generation import nearest_images
 from tinyvq.training.prior import PriorOptions
-from tinyvq.training.trained import load_noise, load_prior, load_tokenizer
+from tinyvq.training.trained import (
+    load_autoencoder,
+    load_generator,
+    load_prior,
+    load_tokenizer,
+)
 from tinyvq.training.vqvae import VQVAEOptions
 
 SIDE = 12  # pixels
@@ -31,13 +36,15 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train a tokenizer, priors with and without classes, and a noise-driven VQ-GAN."""
+    """Train a tokenizer, priors with and without classes, and what needs none."""
     folder = tmp_path_factory.mktemp("runs")
     succeeds(*words_of("vqvae", folder / "tokenizer", labelled))
     succeeds(*words_of("prior", folder / "prior", folder / "tokenizer"))
     words = words_of("prior", folder / "plain", folder / "tokenizer", labels="ignore")
     succeeds(*words)
     succeeds(*words_of("noise-vqgan", folder / "noise", labelled))
+    for kind in ("vae", "gan"):
+        succeeds(*words_of(kind, folder / kind, labelled))
     return folder
 
 
@@ -123,7 +130,7 @@ def test_sample_filters_as_asked(folder: Path, tmp_path: Path) -> None:
 def test_sample_of_a_prior_without_classes_and_of_noise(
     folder: Path, tmp_path: Path
 ) -> None:
-    for run in ("plain", "noise"):
+    for run in ("plain", "noise", "vae", "gan"):
         out = tmp_path / f"{run}.png"
         succeeds("sample", folder / run, "--grid", "2×4", "--out", out)
         made = tiles(read_picture(out), 2, 4, SIDE)
@@ -344,11 +351,59 @@ def test_no_network_judges_what_was_trained_to_please_it(
     succeeds("evaluate", run, "--judge", "random-conv")
 
 
-def test_evaluate_of_noise_says_what_is_needed(folder: Path) -> None:
-    assert "a vqvae or vqgan run is needed" in fails("evaluate", folder / "noise")
+def test_what_has_no_originals_says_what_is_needed(folder: Path) -> None:
+    for run in ("noise", "gan"):
+        for words in (["evaluate"], ["reconstruct", "--out", "x"], ["interpolate"]):
+            said = fails(words[0], folder / run, *words[1:])
+            assert "a vqvae, vqgan or vae run is needed" in said
 
 
-@pytest.mark.parametrize("run", ["tokenizer", "prior", "noise"])
+def test_evaluate_a_vae(folder: Path, tmp_path: Path) -> None:
+    words = ["evaluate", folder / "vae", "--json"]
+    found = json.loads(succeeds(*words).out)
+    assert list(found) == [
+        *["mse", "nmse", "psnr_db", "ssim", "kl", "images", "bits_per_dimension"]
+    ]
+    assert found["images"] == 6
+    model, _, run = load_autoencoder(folder / "vae")
+    assert found["nmse"] == found["mse"] / run.facts["pixel_variance"]
+    judged = json.loads(succeeds(*words, "--judge", "random-conv").out)
+    assert judged.pop("frechet_random-conv") > 0
+    assert judged == found
+    assert model.num_parameters() > 0
+
+
+def test_a_vae_takes_other_images_of_its_own_size(folder: Path, tmp_path: Path) -> None:
+    larger = write_labelled(tmp_path / "larger.npz", size=16)
+    words = ["evaluate", folder / "vae", "--data", larger, "--json"]
+    assert "has images of 16×16 pixels" in fails(*words)
+    found = json.loads(succeeds(*words, "--fit").out)
+    assert "bits_per_dimension" not in found  # whose scale is its own images'
+    out = tmp_path / "grid.png"
+    succeeds("reconstruct", folder / "vae", "--out", out, "--count", 3)
+    assert out.exists()
+
+
+def test_a_vae_has_no_codes(folder: Path, labelled: Path, tmp_path: Path) -> None:
+    out, needed = tmp_path / "codes.npz", "a vqvae or vqgan run is needed"
+    assert needed in fails("encode", folder / "vae", labelled, "--out", out)
+    assert needed in fails(*words_of("prior", tmp_path / "run", folder / "vae"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interpolate_of_a_vae_in_steps_of_any_number(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "between.png"
+    succeeds("interpolate", folder / "vae", "--out", out, "--pairs", 2, "--steps", 4)
+    made = tiles(read_picture(out), 2, 4, SIDE)
+    again = tmp_path / "again.png"
+    succeeds("interpolate", folder / "vae", "--out", again, "--pairs", 2, "--steps", 7)
+    finer = tiles(read_picture(again), 2, 7, SIDE)
+    np.testing.assert_array_equal(made, finer[:, ::2])
+
+
+@pytest.mark.parametrize("run", ["tokenizer", "prior", "noise", "vae", "gan"])
 def test_report_is_one_page_with_all_pictures_inside(
     run: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -401,7 +456,7 @@ def test_demo_goes_all_the_way_and_checks_itself(
 def test_the_seed_and_the_number_fix_an_image_from_noise(folder: Path) -> None:
     from tinyvq.training.generation import SamplingOptions, draw_codes, from_noise
 
-    model, _ = load_noise(folder / "noise")
+    model, _ = load_generator(folder / "noise")
     np.testing.assert_array_equal(from_noise(model, 3, 5), from_noise(model, 7, 5)[:3])
     prior = load_prior(folder / "prior").prior
     how = SamplingOptions(seed=4)

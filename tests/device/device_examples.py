@@ -14,10 +14,11 @@ from training.kind_examples import OPTIONS, write_labelled
 
 from tinyvq import data
 from tinyvq.rng import Stream
-from tinyvq.training.noise import NoiseOptions, NoiseTask
+from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.options import RunOptions
 from tinyvq.training.prior import CodedSplit, PriorOptions, PriorTask
 from tinyvq.training.tokenizer import facts_of
+from tinyvq.training.vae import VAEOptions, VAETask
 from tinyvq.training.vqgan import VQGANOptions, VQGANTask
 from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
@@ -46,6 +47,9 @@ TASKS: dict[str, RunOptions] = {
         discriminator="plain",
         weighting="fixed",
     ),
+    "vae": VAEOptions(**OPTIONS["vae"]),
+    "vae small": VAEOptions(**OPTIONS["vae"], model="small"),
+    "gan": GANOptions(**OPTIONS["gan"]),
     "noise-vqgan": NoiseOptions(**OPTIONS["noise-vqgan"]),
     "prior": PriorOptions(**OPTIONS["prior"]),
     "prior pixelcnn": PriorOptions(**OPTIONS["prior"], prior="pixelcnn"),
@@ -72,8 +76,14 @@ def make_task(name: str, folder: Path, backend: str) -> Any:
         facts = {"grid": GRID, "num_codes": NUM_CODES, "num_classes": CLASSES}
         return PriorTask(options, codes, facts)
     images = data.load(str(write_labelled(folder / "images.npz")))
-    kinds: dict[type, Any] = {VQGANOptions: VQGANTask, NoiseOptions: NoiseTask}
-    make = kinds.get(type(options), VQVAETask)
+    kinds: dict[type, Any] = {
+        VQVAEOptions: VQVAETask,
+        VQGANOptions: VQGANTask,
+        VAEOptions: VAETask,
+        GANOptions: GANTask,
+        NoiseOptions: NoiseTask,
+    }
+    make = kinds[type(options)]
     return make(options, images, facts_of(images))
 
 

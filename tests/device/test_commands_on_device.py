@@ -40,6 +40,8 @@ def trained(kind: str, folder: Path, source: Path, **changes: Any) -> dict[str, 
 PICTURES = {
     "vqvae": ("reconstructions.png",),
     "vqgan": ("reconstructions.png",),
+    "vae": ("reconstructions.png", "samples.png", "nearest.png"),
+    "gan": ("samples.png", "nearest.png"),
     "noise-vqgan": ("samples.png", "nearest.png"),
     "prior": ("samples.png", "nearest.png"),
 }
@@ -79,13 +81,27 @@ def test_a_tokenizer_and_its_prior(cupy: Any, images: Path, tmp_path: Path) -> N
     same_files("augment", prior, "--per-class", 2, out=tmp_path / "more.npz")
 
 
-@pytest.mark.parametrize("kind", ["vqgan", "noise-vqgan"])
+def test_a_vae(cupy: Any, images: Path, tmp_path: Path) -> None:
+    run = trained("vae", tmp_path, images)
+    assert_same(run["cuda"], run["cpu"], PICTURES["vae"])
+    vae = run["cpu"]
+    figures = [
+        json.loads(succeeds("evaluate", vae, "--backend", b, "--json").out)
+        for b in ("cpu", "cuda")
+    ]
+    assert figures[0] == figures[1]
+    same_files("reconstruct", vae, out=tmp_path / "grid.png")
+    same_files("interpolate", vae, "--pairs", 2, out=tmp_path / "between.png")
+    same_files("sample", vae, "--grid", "2x3", out=tmp_path / "new.png")
+
+
+@pytest.mark.parametrize("kind", ["vqgan", "gan", "noise-vqgan"])
 def test_both_sides_of_a_gan(
     cupy: Any, images: Path, tmp_path: Path, kind: str
 ) -> None:
     run = trained(kind, tmp_path, images)
     assert_same(run["cuda"], run["cpu"], PICTURES[kind])
-    if kind == "noise-vqgan":
+    if kind != "vqgan":
         same_files("sample", run["cpu"], "--grid", "2x3", out=tmp_path / "new.png")
 
 

@@ -10,6 +10,7 @@ from tinyvq.ops import _arithmetic as ari
 from tinyvq.ops import _attention as att
 from tinyvq.ops import _convolutions as con
 from tinyvq.ops import _elementwise as ele
+from tinyvq.ops import _gaussian as gau
 from tinyvq.ops import _likelihoods as lik
 from tinyvq.ops import _losses as los
 from tinyvq.ops import _normalization as nor
@@ -178,6 +179,11 @@ BUGS: list[Bug] = [
     ("max_pool2d", poo.MaxPool2d, "gx[window] +=", "gx[window] ="),
     ("uniform_kl", qua.UniformKL, "* ctx.centred", "* (ctx.centred + ctx.p)"),
     ("uniform_kl", qua.UniformKL, "np.log1p(np.expm1(x)", "np.log(np.exp(x)"),
+    ("reparameterize", gau.Reparameterize, "gy * ctx.moved / 2", "gy * ctx.moved"),
+    ("reparameterize", gau.Reparameterize, "np.exp(log_variance / 2)", "log_variance"),
+    ("gaussian_kl", gau.GaussianKL, "* ctx.excess", "* (ctx.excess + 1)"),
+    ("gaussian_kl", gau.GaussianKL, "gy / ctx.rows", "gy"),
+    ("gaussian_kl", gau.GaussianKL, "(excess - log_variance)", "excess"),
 ]
 
 

@@ -288,6 +288,25 @@ CURVES: dict[str, tuple[Any, ...]] = {
         ),
         normal(5, 4),
     ),
+    "reparameterize": (
+        lambda mean, s: ops.reparameterize(mean, s, normal(5, 4, seed=2)),
+        lambda mean, s: mean + (s / 2).exp() * torch.tensor(normal(5, 4, seed=2)),
+        normal(5, 4),
+        normal(5, 4, seed=1),
+    ),
+    "gaussian_kl": (
+        ops.gaussian_kl,
+        lambda mean, s: (
+            torch.distributions.kl_divergence(
+                torch.distributions.Normal(mean, (s / 2).exp()),
+                torch.distributions.Normal(0.0, 1.0),
+            )
+            .sum(-1)
+            .mean()
+        ),
+        normal(5, 4),
+        normal(5, 4, seed=1),
+    ),
 }
 
 

@@ -15,6 +15,8 @@ def t(*shape: int, dtype: str = "float32") -> Tensor:
     return Tensor(np.ones(shape, dtype))
 
 
+# Ops of two tensors that must be alike.
+PAIRS = (ops.mse_loss, ops.l1_loss, ops.huber_loss, ops.vq_loss, ops.gaussian_kl)
 IMAGE, KERNEL = t(2, 5, 6, 3), t(3, 3, 3, 4)
 
 SHAPES: dict[str, list[tuple[Call, str]]] = {
@@ -217,7 +219,7 @@ SHAPES: dict[str, list[tuple[Call, str]]] = {
             (lambda op=op: op(t(0), t(0)), "not empty, got (0,) and (0,)"),
             (lambda op=op: op(t(2), 1.0), "got (2,) and ()"),
         ]
-        for op in (ops.mse_loss, ops.l1_loss, ops.huber_loss, ops.vq_loss)
+        for op in PAIRS
     },
     "embedding": [
         (
@@ -232,6 +234,23 @@ SHAPES: dict[str, list[tuple[Call, str]]] = {
         (
             lambda: ops.straight_through(t(2, 3), t(3)),
             "straight_through: shapes differ, (2, 3) and (3,)",
+        )
+    ],
+    "reparameterize": [
+        (
+            lambda: ops.reparameterize(t(2, 3), t(3), t(2, 3)),
+            "reparameterize: needs two tensors of one shape, not empty, "
+            "got (2, 3) and (3,)",
+        ),
+        (
+            lambda: ops.reparameterize(t(2, 3), t(2, 3), t(1, 3)),
+            "not empty, got (2, 3) and (1, 3)",
+        ),
+    ],
+    "gaussian_kl, rows": [
+        (
+            lambda: ops.gaussian_kl(t(), t()),
+            "gaussian_kl: needs parameters (..., Z), got ()",
         )
     ],
 }
@@ -273,6 +292,12 @@ DTYPES: dict[str, list[tuple[Call, str]]] = {
             "straight_through: dtypes differ, float32 and int64; convert one of them",
         )
     ],
+    "reparameterize": [
+        (
+            lambda: ops.reparameterize(t(2), t(2), t(2, dtype="float64")),
+            "reparameterize: needs two tensors of one float dtype, got float32 and",
+        )
+    ],
     **{
         op.__name__: [
             (
@@ -281,7 +306,7 @@ DTYPES: dict[str, list[tuple[Call, str]]] = {
             )
             for a, b in MIXED
         ]
-        for op in (ops.mse_loss, ops.l1_loss, ops.huber_loss, ops.vq_loss)
+        for op in PAIRS
     },
     "embedding": [
         (

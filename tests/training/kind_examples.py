@@ -45,6 +45,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "num_codes": 6,
         "noise_dim": 5,
     },
+    "vae": {**SCHEDULE, "hidden": 4, "grid_dim": 2, "latent_dim": 3},
+    "gan": {
+        **SCHEDULE,
+        **ADVERSARY,
+        "hidden": 4,
+        "code_dim": 2,
+        "noise_dim": 5,
+    },
     "prior": {**SCHEDULE, "width": 8, "heads": 2, "layers": 1, "warmup": 2},
 }
 

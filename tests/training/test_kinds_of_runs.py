@@ -17,6 +17,8 @@ from tinyvq.training.trained import load_prior
 
 PICTURES = {
     "vqgan": ("reconstructions.png", "codebook.png"),
+    "vae": ("reconstructions.png", "samples.png", "nearest.png"),
+    "gan": ("samples.png", "nearest.png"),
     "noise-vqgan": ("samples.png", "nearest.png"),
     "prior": ("samples.png", "nearest.png"),
 }
@@ -25,6 +27,13 @@ VARIANTS = {
     "vqgan, conv, no norm": {"model": "conv", "discriminator_norm": "none"},
     "vqgan, plain judge": {"discriminator": "plain", "weighting": "fixed"},
     "vqgan, rotation": {"normalize": None, "estimator": "rotation"},
+    "vae": {},
+    "vae, small": {"model": "small", "warmup": 3},
+    "gan": {},
+    "gan, patch judge, no norm": {
+        "discriminator": "patch",
+        "discriminator_norm": "none",
+    },
     "noise-vqgan": {},
     "prior": {},
     "prior, pixelcnn": {"prior": "pixelcnn"},
@@ -77,7 +86,7 @@ def server() -> Iterator[CommandServer]:
         yield running
 
 
-@pytest.mark.parametrize("kind", ["vqgan", "noise-vqgan", "prior"])
+@pytest.mark.parametrize("kind", ["vqgan", "vae", "gan", "noise-vqgan", "prior"])
 def test_a_killed_run_goes_on(
     kind: str, server: CommandServer, labelled: Path, tokenizer: Path, tmp_path: Path
 ) -> None:

@@ -25,6 +25,8 @@ COMMANDS: dict[str, Any] = {
         "vqvae": ("_train:train_vqvae", "train a VQ-VAE"),
         "vqgan": ("_train:train_vqgan", "train a VQ-GAN"),
         "prior": ("_train:train_prior", "train a prior over a tokenizer's codes"),
+        "vae": ("_train:train_vae", "train a VAE, which has no codes"),
+        "gan": ("_train:train_gan", "train a generator from noise"),
         "noise-vqgan": (
             "_train:train_noise_vqgan",
             "train a generator from noise, through a codebook",

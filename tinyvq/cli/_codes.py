@@ -49,7 +49,9 @@ class Encode:
 def encode(args: Sequence[str]) -> int:
     """Encode images, of all splits, into an .npz."""
     asked = parse(Encode, args, "encode")
-    model, images = open_model(asked.run, asked.images, asked.fit, asked.backend)
+    model, _, images = open_model(
+        load_tokenizer, asked.run, asked.images, asked.fit, asked.backend
+    )
     whole = images.everything()
     batches = -(-len(whole) // BATCH)
     coded = track(encoded(model, whole.images), "encoding", batches)

@@ -16,6 +16,7 @@ from tinyvq.data import SplitName
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.files import make_folder
 from tinyvq.messages import counting, say, track
+from tinyvq.models import VAE, VQVAE
 from tinyvq.report import image_grid, pick, save_png
 from tinyvq.training import generation
 from tinyvq.training.generation import Codes, Images, SamplingOptions
@@ -23,11 +24,12 @@ from tinyvq.training.options import option
 from tinyvq.training.progress import make_ready
 from tinyvq.training.run import open_run
 from tinyvq.training.trained import (
+    GENERATORS,
     TrainedPrior,
     images_of,
-    load_noise,
+    load_autoencoder,
+    load_generator,
     load_prior,
-    load_tokenizer,
 )
 
 MOST_IMAGES = 10_000  # in one picture
@@ -35,7 +37,7 @@ MOST_IMAGES = 10_000  # in one picture
 
 @dataclass(frozen=True)
 class Sample:
-    """Make new images from a trained prior, or from a noise-driven VQ-GAN."""
+    """Make new images from a trained prior, or from noise by a VAE or a GAN."""
 
     run: Positional[Path]
     """The run folder."""
@@ -58,13 +60,13 @@ def sample(args: Sequence[str]) -> int:
     asked = parse(Sample, args, "sample")
     rows, columns = _parse_grid(asked.grid)
     run = open_run(asked.run)
-    if run.kind == "noise-vqgan":
+    if run.kind in GENERATORS:
         if asked.class_ is not None or asked.nearest:
             raise ConfigError(
                 f"{asked.run} draws from noise alone: it knows neither --class nor "
                 "--nearest"
             )
-        model, _ = load_noise(asked.run, asked.backend)
+        model, _ = load_generator(asked.run, asked.backend)
         make_ready(asked.backend)
         made = generation.from_noise(model, rows * columns, asked.how.seed)
     elif run.kind == "prior":
@@ -196,10 +198,10 @@ def complete(args: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Interpolate:
-    """Go from one image to another through the codes between them."""
+    """Go from one image to another through the codes, or latents, between them."""
 
     run: Positional[Path]
-    """The run folder of a VQ-VAE, a VQ-GAN or a prior."""
+    """The run folder of a VQ-VAE, a VQ-GAN, a VAE or a prior."""
     out: Path = Path("between.png")
     """The picture to write, a PNG: a row a pair of images."""
     split: SplitName = "test"
@@ -218,16 +220,17 @@ def interpolate(args: Sequence[str]) -> int:
     _check_counts(pairs=asked.pairs)
     if asked.pairs * asked.steps > MOST_IMAGES:
         raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
+    model: VQVAE | VAE
     if open_run(asked.run).kind == "prior":
         trained = load_prior(asked.run, asked.backend)
-        tokenizer, found = trained.tokenizer, trained.images().split(asked.split)
+        model, found = trained.tokenizer, trained.images().split(asked.split)
     else:
-        tokenizer, options, run = load_tokenizer(asked.run, asked.backend)
+        model, options, run = load_autoencoder(asked.run, asked.backend)
         found = images_of(options, run, None).split(asked.split)
     make_ready(asked.backend)
     ends = found.images[pick(len(found), 2 * asked.pairs)]
     pairs = ends.reshape(-1, 2, *ends.shape[1:])  # (pairs,2,H,W,C)
-    rows = [generation.interpolate(tokenizer, pair, asked.steps) for pair in pairs]
+    rows = [generation.interpolate(model, pair, asked.steps) for pair in pairs]
     save_png(asked.out, image_grid(np.concatenate(rows), asked.steps))
     say(f"wrote {asked.out}: {len(rows)} pairs, {asked.steps} images each")
     return 0

@@ -15,7 +15,7 @@ from tinyvq.errors import ConfigError, RunError
 from tinyvq.messages import say
 from tinyvq.training import prior as priors
 from tinyvq.training.loop import Task, train
-from tinyvq.training.noise import NoiseOptions, NoiseTask
+from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.options import ImageOptions, RunOptions, option
 from tinyvq.training.prior import PriorOptions, PriorTask
 from tinyvq.training.progress import make_ready
@@ -27,6 +27,7 @@ from tinyvq.training.trained import (
     open_kind,
     tokenizer_of_prior,
 )
+from tinyvq.training.vae import VAEOptions, VAETask
 from tinyvq.training.vqgan import VQGANOptions, VQGANTask
 from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
@@ -108,6 +109,11 @@ def _prior_job(options: PriorOptions, run: Run | None) -> Job:
     )
 
 
+def _draw_made(run: Run, model: Any, images: ImageData, step: int) -> None:
+    """Draw what a model makes of noise; it needs no images for that."""
+    report.draw_noise_sample(run, model, step)
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """A kind of run: what it takes, and how to make a job of it, new or resumed."""
@@ -131,14 +137,20 @@ KINDS: dict[str, Kind] = {
     "prior": Kind(
         PriorOptions, "Train a prior over the codes of a tokenizer.", _prior_job
     ),
+    "vae": Kind(
+        VAEOptions,
+        "Train a VAE on images: a normal distribution in place of the codes.",
+        _on_images(VAETask, _draw_made, report.draw_vae_results),
+    ),
+    "gan": Kind(
+        GANOptions,
+        "Train a generator of images from noise.",
+        _on_images(GANTask, _draw_made, report.draw_noise_results),
+    ),
     "noise-vqgan": Kind(
         NoiseOptions,
         "Train a generator of images from noise, through a codebook.",
-        _on_images(
-            NoiseTask,
-            lambda run, model, _, step: report.draw_noise_sample(run, model, step),
-            report.draw_noise_results,
-        ),
+        _on_images(NoiseTask, _draw_made, report.draw_noise_results),
     ),
 }
 
@@ -192,4 +204,6 @@ def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> Run
 train_vqvae = partial(train_kind, "vqvae")
 train_vqgan = partial(train_kind, "vqgan")
 train_prior = partial(train_kind, "prior")
+train_vae = partial(train_kind, "vae")
+train_gan = partial(train_kind, "gan")
 train_noise_vqgan = partial(train_kind, "noise-vqgan")

@@ -1,20 +1,17 @@
-"""NoiseVQGAN: images from noise, through a codebook."""
+"""GAN and NoiseVQGAN: images from noise, straight or through a codebook."""
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tinyvq import ops
-from tinyvq.errors import ShapeError
 from tinyvq.models._discriminators import draw_normal
+from tinyvq.models._generator import Generator
 from tinyvq.models._presets import QuantizerName, check_divides, make_quantizer
 from tinyvq.nn import (
     BatchNorm2d,
     Conv2d,
     ConvTranspose2d,
     Linear,
-    Module,
     ReLU,
     Reshape,
     Sequential,
@@ -22,6 +19,41 @@ from tinyvq.nn import (
 from tinyvq.quantizers import QuantizerStats
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
+
+
+class GAN(Generator):
+    """Noise (N,Z) -> dense -> grid (N,P,Q,D) -> decoder -> images (N,H,W,C).
+
+    DCGAN's generator (Radford et al., arXiv:1511.06434): transposed convolutions, batch
+    norm after each layer but the last, first weights from N(0, 0.02). Without batch
+    norm all noise soon makes the same image. It is the one of `NoiseVQGAN` without the
+    codebook, weight for weight.
+
+    image_size  (H, W), multiples of 4: the grid is H/4 × W/4
+    hidden      channels of the decoder at half size; it has twice as many at the grid
+    code_dim    D, the width of the grid
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: tuple[int, int],
+        channels: int = 1,
+        noise_dim: int = 100,
+        hidden: int = 64,
+        code_dim: int = 64,
+        seed: int = 0,
+    ) -> None:
+        check_divides(image_size, 4)
+        rng = Stream(seed, "weights")
+        self.noise_dim = noise_dim
+        self.dense = dense(noise_dim, image_size, code_dim, rng)
+        self.decoder = decoder(code_dim, hidden, channels, rng)
+
+    def generate(self, noise: Tensor) -> Tensor:
+        """Make an image of each row of noise (N, noise_dim), in [-0.5, 0.5]."""
+        self.check_noise(noise)
+        return paint(self.decoder, self.dense(noise))
 
 
 @dataclass(frozen=True)
@@ -38,19 +70,13 @@ class NoiseOutput:
     stats: QuantizerStats
 
 
-class NoiseVQGAN(Module):
+class NoiseVQGAN(Generator):
     """Noise (N,Z) -> dense -> grid (N,P,Q,D) -> nearest codes -> decoder -> images.
 
     The textbooks' generator that needs no images to start from. What it can draw is
     what grids of M codes decode to; a discriminator's gradient reaches the dense layer
-    straight through the codebook. Dense layer and decoder are DCGAN's (Radford et al.,
-    arXiv:1511.06434): transposed convolutions, batch norm after each layer but the
-    last, first weights from N(0, 0.02). Without batch norm all noise soon makes the
-    same image.
-
-    image_size  (H, W), multiples of 4: the grid is H/4 × W/4
-    hidden      channels of the decoder at half size; it has twice as many at the grid
-    Further settings go to the quantizer.
+    straight through the codebook. All else is as in `GAN`; further settings go to the
+    quantizer.
     """
 
     def __init__(
@@ -69,37 +95,51 @@ class NoiseVQGAN(Module):
         check_divides(image_size, 4)
         rng = Stream(seed, "weights")
         self.noise_dim = noise_dim
-        self.grid = (image_size[0] // 4, image_size[1] // 4)
-        p, q = self.grid
-        self.dense = Sequential(
-            Linear(noise_dim, p * q * code_dim, rng=rng),
-            Reshape(p, q, code_dim),
-            BatchNorm2d(code_dim),
-        )
+        self.dense = dense(noise_dim, image_size, code_dim, rng)
         self.quantizer = make_quantizer(
             quantizer, num_codes, code_dim, seed, **settings
         )
-        self.decoder = Sequential(
-            Conv2d(code_dim, 2 * hidden, 3, padding=1, bias=False, rng=rng),
-            BatchNorm2d(2 * hidden),
-            ReLU(),
-            ConvTranspose2d(2 * hidden, hidden, 4, stride=2, padding=1, rng=rng),
-            BatchNorm2d(hidden),
-            ReLU(),
-            ConvTranspose2d(hidden, channels, 4, stride=2, padding=1, rng=rng),
-        )
-        draw_normal(self.decoder, rng)
+        self.decoder = decoder(code_dim, hidden, channels, rng)
 
     def __call__(self, noise: Tensor) -> NoiseOutput:
         """Make an image of each row of noise (N, noise_dim), standard normal."""
-        if noise.ndim != 2 or noise.shape[1] != self.noise_dim:
-            raise ShapeError(
-                f"NoiseVQGAN: needs noise (N,{self.noise_dim}), got {noise.shape}"
-            )
+        self.check_noise(noise)
         found = self.quantizer(self.dense(noise))
-        images = ops.tanh(self.decoder(found.quantized)) * 0.5  # (N,H,W,C)
+        images = paint(self.decoder, found.quantized)
         return NoiseOutput(images, found.loss, found.stats)
 
-    def noise(self, count: int, stream: Stream) -> Tensor:
-        """Draw noise (count, noise_dim)."""
-        return Tensor.wrap(stream.normal((count, self.noise_dim), np.float32))
+    def generate(self, noise: Tensor) -> Tensor:
+        """Make an image of each row of noise (N, noise_dim), in [-0.5, 0.5]."""
+        return self(noise).images
+
+
+def dense(
+    noise_dim: int, image_size: tuple[int, int], code_dim: int, rng: Stream
+) -> Sequential:
+    """Build noise (N, noise_dim) -> grid (N, H/4, W/4, code_dim)."""
+    p, q = image_size[0] // 4, image_size[1] // 4
+    return Sequential(
+        Linear(noise_dim, p * q * code_dim, rng=rng),
+        Reshape(p, q, code_dim),
+        BatchNorm2d(code_dim),
+    )
+
+
+def decoder(code_dim: int, hidden: int, channels: int, rng: Stream) -> Sequential:
+    """Build grid (N,P,Q,code_dim) -> (N,4P,4Q,channels), before the last tanh."""
+    layers = Sequential(
+        Conv2d(code_dim, 2 * hidden, 3, padding=1, bias=False, rng=rng),
+        BatchNorm2d(2 * hidden),
+        ReLU(),
+        ConvTranspose2d(2 * hidden, hidden, 4, stride=2, padding=1, rng=rng),
+        BatchNorm2d(hidden),
+        ReLU(),
+        ConvTranspose2d(hidden, channels, 4, stride=2, padding=1, rng=rng),
+    )
+    draw_normal(layers, rng)
+    return layers
+
+
+def paint(layers: Sequential, grid: Tensor) -> Tensor:
+    """Decode a grid (N,P,Q,D) to images (N,H,W,C) in [-0.5, 0.5]."""
+    return ops.tanh(layers(grid)) * 0.5

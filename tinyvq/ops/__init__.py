@@ -18,6 +18,7 @@ from tinyvq.ops._arithmetic import add, div, maximum, mul, neg, power, sub, wher
 from tinyvq.ops._attention import attention
 from tinyvq.ops._convolutions import conv2d, conv_transpose2d
 from tinyvq.ops._elementwise import absolute, clip, dropout, exp, log, sqrt
+from tinyvq.ops._gaussian import gaussian_kl, reparameterize
 from tinyvq.ops._likelihoods import bce_with_logits, cross_entropy, log_softmax
 from tinyvq.ops._losses import huber_loss, l1_loss, mse_loss
 from tinyvq.ops._normalization import (
@@ -63,6 +64,7 @@ __all__ = [
     "dropout",
     "embedding",
     "exp",
+    "gaussian_kl",
     "gelu",
     "getitem",
     "group_norm",
@@ -85,6 +87,7 @@ __all__ = [
     "pad",
     "power",
     "relu",
+    "reparameterize",
     "reshape",
     "rotation_trick",
     "sigmoid",

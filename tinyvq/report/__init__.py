@@ -9,6 +9,7 @@ from tinyvq.report._runs import (
     draw_reconstructions,
     draw_results,
     draw_sample,
+    draw_vae_results,
     pick,
 )
 from tinyvq.report.page import write_page
@@ -24,6 +25,7 @@ __all__ = [
     "draw_reconstructions",
     "draw_results",
     "draw_sample",
+    "draw_vae_results",
     "image_grid",
     "pick",
     "roofline_picture",

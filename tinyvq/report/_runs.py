@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tinyvq.data import ImageData
 from tinyvq.files import write_atomically
 from tinyvq.metrics import CodebookUsage
-from tinyvq.models import VQVAE, NoiseVQGAN, Prior
+from tinyvq.models import VAE, VQVAE, Generator, Prior
 from tinyvq.report.pictures import (
     Panel,
     codebook_picture,
@@ -18,7 +18,7 @@ from tinyvq.report.pictures import (
     save_png,
 )
 from tinyvq.rng import Stream
-from tinyvq.training.evaluation import Images, reconstruct
+from tinyvq.training.evaluation import Images, reconstruct, reconstructions
 from tinyvq.training.generation import (
     SamplingOptions,
     decode,
@@ -65,6 +65,15 @@ PANELS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
     ),
+    "vae": (
+        _ERROR,
+        Panel(
+            "divergence: nats an image",
+            (("kl", "training batch"), ("val_kl", "validation")),
+            log=True,
+        ),
+    ),
+    "gan": (_VERDICTS,),
     "noise-vqgan": (_VERDICTS, _USE),
 }
 
@@ -74,9 +83,9 @@ def pick(total: int, count: int) -> npt.NDArray[np.int64]:
     return np.sort(Stream(0, "images to show").permutation(total)[:count])
 
 
-def draw_reconstructions(model: VQVAE, images: Images, out: Path) -> None:
+def draw_reconstructions(model: VQVAE | VAE, images: Images, out: Path) -> None:
     """Draw images (N,H,W,C) uint8 above their reconstructions into a .png."""
-    made = [batch for _, batch, _ in reconstruct(model, images)]
+    made = list(reconstructions(model, images))
     save_png(out, reconstruction_picture(images, np.concatenate(made)))
 
 
@@ -92,10 +101,8 @@ def _sample_path(run: Run, step: int) -> Path:
 
 def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
     """Draw what a tokenizer has learned: reconstructions, curve, codebook in use."""
+    reconstructed = _draw_validation(run, model, images)
     val = images.split("val").images
-    reconstructions = run.folder / "reconstructions.png"
-    draw_reconstructions(model, val[pick(len(val), SHOWN)], reconstructions)
-
     usage = CodebookUsage(model.quantizer.num_codes)
     for _, _, indices in reconstruct(model, val[:COUNTED]):
         usage.add(indices)
@@ -109,7 +116,14 @@ def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
     codebook = run.folder / "codebook.png"
     made = model.decode(grids).numpy()
     write_atomically(codebook, codebook_picture(usage.counts, made, caption))
-    return [reconstructions, draw_curve(run), codebook]
+    return [reconstructed, draw_curve(run), codebook]
+
+
+def _draw_validation(run: Run, model: VQVAE | VAE, images: ImageData) -> Path:
+    """Draw validation images above their reconstructions."""
+    val, path = images.split("val").images, run.folder / "reconstructions.png"
+    draw_reconstructions(model, val[pick(len(val), SHOWN)], path)
+    return path
 
 
 def draw_curve(run: Run) -> Path:
@@ -150,11 +164,17 @@ def _draw_new(run: Run, made: Images, images: ImageData) -> list[Path]:
     return [samples, nearest, draw_curve(run)]
 
 
-def draw_noise_sample(run: Run, model: NoiseVQGAN, step: int) -> None:
+def draw_noise_sample(run: Run, model: Generator, step: int) -> None:
     """Draw images made from noise at a step of training."""
     save_png(_sample_path(run, step), image_grid(from_noise(model, SHOWN, 0), 10))
 
 
-def draw_noise_results(run: Run, model: NoiseVQGAN, images: ImageData) -> list[Path]:
-    """Draw what a noise-driven VQ-GAN has learned: as `draw_prior_results`."""
+def draw_noise_results(run: Run, model: Generator, images: ImageData) -> list[Path]:
+    """Draw what a model of noise has learned: as `draw_prior_results`."""
     return _draw_new(run, from_noise(model, GRID, 0), images)
+
+
+def draw_vae_results(run: Run, model: VAE, images: ImageData) -> list[Path]:
+    """Draw what a VAE has learned: reconstructions, and as `draw_prior_results`."""
+    reconstructed = _draw_validation(run, model, images)
+    return [reconstructed, *draw_noise_results(run, model, images)]

@@ -134,6 +134,9 @@ def to_be_judged(images: Tensor) -> Tensor:
     return copy
 
 
-def carry_back(images: Tensor, gradient: Array, loss: Tensor) -> None:
-    """Differentiate `loss`, and something whose gradient at images is `gradient`."""
-    ops.add(ops.sum(images * Tensor.wrap(gradient)), loss).backward()
+def carry_back(images: Tensor, gradient: Array, *losses: Tensor) -> None:
+    """Differentiate losses, and something whose gradient at images is `gradient`."""
+    total = ops.sum(images * Tensor.wrap(gradient))
+    for loss in losses:
+        total = ops.add(total, loss)
+    total.backward()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tinyvq.backends import on_host
 from tinyvq.data import from_unit, to_unit
 from tinyvq.errors import ConfigError
-from tinyvq.models import VQVAE, NoiseVQGAN, Prior, sample_codes
+from tinyvq.models import VAE, VQVAE, Generator, Prior, sample_codes
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, no_grad
 from tinyvq.training.batches import batch_on
@@ -17,6 +17,7 @@ from tinyvq.training.evaluation import BATCH
 
 Images = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # how many codes are done, of how many
 
 
@@ -105,36 +106,55 @@ def _rows_of(share: float, rows: int) -> int:
     return round(share * rows)
 
 
-def interpolate(tokenizer: VQVAE, ends: Images, steps: int) -> Images:
-    """Go from one image to another, (2,H,W,C), through codes -> (steps,H,W,C).
+def interpolate(model: VQVAE | VAE, ends: Images, steps: int) -> Images:
+    """Go from one image to another, (2,H,W,C), in even steps -> (steps,H,W,C).
 
-    At each position the vectors of the two codes are mixed, and the mixture is replaced
-    by the code nearest to it: all on the way are images that codes can make.
+    A VQ-VAE goes through codes. At each position the vectors of the two codes are
+    mixed, and the mixture is replaced by the code nearest to it: all on the way are
+    images that codes can make. A VAE goes straight from mean to mean.
     """
     if steps < 2:
         raise ConfigError(f"an interpolation has at least 2 images, got {steps}")
+    if isinstance(model, VQVAE):
+        return decode(model, _codes_between(model, ends, steps))
+    with no_grad():
+        means, _ = model.encode(batch_on(model.backend, ends))
+    first, last = means.numpy()  # (Z,) each
+    return _generated(model, _mixed(first, last, steps))
+
+
+def _codes_between(tokenizer: VQVAE, ends: Images, steps: int) -> Codes:
+    """Find the codes (steps,P,Q) on the way from one image to another, (2,H,W,C)."""
     with no_grad():
         codes = tokenizer.encode(batch_on(tokenizer.backend, ends))  # (2,P,Q)
         first, last = tokenizer.quantizer.lookup(codes).numpy()  # (P,Q,D) each
-        share = np.linspace(0, 1, steps, dtype=first.dtype)[:, None, None, None]
-        mixed = (1 - share) * first + share * last  # (steps,P,Q,D)
-        vectors = Tensor.wrap(mixed).to(tokenizer.backend)
+        vectors = Tensor.wrap(_mixed(first, last, steps)).to(tokenizer.backend)
         between = on_host(tokenizer.quantizer(vectors).indices)  # (steps,P,Q)
     between[0], between[-1] = codes  # a code may have a twin
-    return decode(tokenizer, between)
+    return between
 
 
-def from_noise(model: NoiseVQGAN, count: int, seed: int) -> Images:
+def _mixed(first: Floats, last: Floats, steps: int) -> Floats:
+    """Go from one array (...) to another in even steps -> (steps,...)."""
+    share = np.linspace(0, 1, steps, dtype=first.dtype)
+    share = share.reshape(steps, *(1 for _ in first.shape))
+    mixed: Floats = (1 - share) * first + share * last
+    return mixed
+
+
+def from_noise(model: Generator, count: int, seed: int) -> Images:
     """Make images (count,H,W,C) from noise; image i is the same for any count."""
-    noise = np.concatenate(
-        [model.noise(1, Stream(seed, "noise", i)).array for i in range(count)]
-    )  # (count, noise_dim)
+    noise = [model.noise(1, Stream(seed, "noise", i)).array for i in range(count)]
+    return _generated(model, np.concatenate(noise))
+
+
+def _generated(model: Generator, noise: Floats) -> Images:
+    """Make images (N,H,W,C) of noise (N,Z), batch by batch."""
     made = []
     with no_grad():
-        for first in range(0, count, BATCH):
+        for first in range(0, len(noise), BATCH):
             part = Tensor.wrap(noise[first : first + BATCH])
-            output = model(part.to(model.backend))
-            made.append(from_unit(output.images.numpy()))
+            made.append(from_unit(model.generate(part.to(model.backend)).numpy()))
     return np.concatenate(made)
 
 

@@ -6,26 +6,26 @@ import numpy as np
 
 from tinyvq.data import Split, from_unit
 from tinyvq.metrics import FeatureStatistics, frechet_distance
-from tinyvq.models import VQVAE, SqueezeNet, check_judge, features
-from tinyvq.training.evaluation import BATCH, Images, reconstruct
+from tinyvq.models import VAE, VQVAE, SqueezeNet, check_judge, features
+from tinyvq.training.evaluation import BATCH, Images, reconstructions
 from tinyvq.training.generation import SamplingOptions, decode, draw_codes
-from tinyvq.training.tokenizer import TokenizerOptions
+from tinyvq.training.options import RunOptions
 from tinyvq.training.trained import TrainedPrior
 from tinyvq.training.vqgan import VQGANOptions
 
 
-def trained_on(options: TokenizerOptions) -> list[str]:
-    """Name the networks that a tokenizer's loss was made of."""
+def trained_on(options: RunOptions) -> list[str]:
+    """Name the networks that a model's loss was made of."""
     perceptual = isinstance(options, VQGANOptions) and options.perceptual_weight > 0
     return [SqueezeNet.name] if perceptual else []
 
 
 def judge_reconstructions(
-    judge: str, model: VQVAE, options: TokenizerOptions, images: Images
+    judge: str, model: VQVAE | VAE, options: RunOptions, images: Images
 ) -> float:
     """Measure the Fréchet distance of reconstructions from images (N,H,W,C)."""
     check_judge(judge, trained_on(options))
-    made = (from_unit(batch) for _, batch, _ in reconstruct(model, images))
+    made = (from_unit(batch) for batch in reconstructions(model, images))
     return _distance(judge, made, images)
 
 

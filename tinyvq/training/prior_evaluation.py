@@ -8,11 +8,9 @@ import numpy.typing as npt
 from tinyvq import metrics
 from tinyvq.data import ImageData, SplitName
 from tinyvq.models import VQVAE
-from tinyvq.training.evaluation import Images, reconstruct
+from tinyvq.training.evaluation import FITTED_ON, Images, reconstruct
 from tinyvq.training.prior import CodedSplit, encode, nats_per_token
 from tinyvq.training.trained import TrainedPrior
-
-FITTED_ON = 1000  # training images that the likelihood of pixels is fitted on
 
 
 @dataclass(frozen=True)

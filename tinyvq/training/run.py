@@ -29,7 +29,7 @@ _CONFIG_LIMIT = 16 * 2**20  # bytes
 class Run:
     """A run folder that exists.
 
-    kind      what it trains: "vqvae", "vqgan", "prior", "noise-vqgan"
+    kind      what it trains: "vqvae", "vqgan", "prior", "vae", "gan", "noise-vqgan"
     options   what the user chose
     facts     what training found out: the data's digest, the pixels' variance, ...
     versions  of what it was begun with, and the machine

@@ -1,7 +1,7 @@
 """Open what a run has learned."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,14 +11,15 @@ from tinyvq.backends import Backend
 from tinyvq.data import ImageData
 from tinyvq.errors import CheckpointError, ConfigError, ModuleError, RunError
 from tinyvq.messages import say
-from tinyvq.models import VQVAE, NoiseVQGAN, Prior
+from tinyvq.models import VAE, VQVAE, Generator, Prior
 from tinyvq.training import checkpoint
-from tinyvq.training.noise import NoiseOptions, build_generator
-from tinyvq.training.options import RunOptions
+from tinyvq.training.noise import GANOptions, NoiseOptions, build_generator
+from tinyvq.training.options import ImageOptions, RunOptions
 from tinyvq.training.prior import PriorOptions, build_prior
 from tinyvq.training.run import CONFIG, Run, create, open_run, typed
 from tinyvq.training.state import Stateful, gather, under
 from tinyvq.training.tokenizer import TokenizerOptions, build
+from tinyvq.training.vae import VAEOptions, build_vae
 from tinyvq.training.vqgan import VQGANOptions
 from tinyvq.training.vqvae import VQVAEOptions
 
@@ -27,6 +28,12 @@ T = TypeVar("T", bound=RunOptions)
 TOKENIZERS: dict[str, type[TokenizerOptions]] = {
     "vqvae": VQVAEOptions,
     "vqgan": VQGANOptions,
+}
+AUTOENCODERS: dict[str, type[ImageOptions]] = {**TOKENIZERS, "vae": VAEOptions}
+GENERATORS: dict[str, type[ImageOptions]] = {
+    "vae": VAEOptions,
+    "gan": GANOptions,
+    "noise-vqgan": NoiseOptions,
 }
 
 
@@ -38,7 +45,7 @@ def open_kind(folder: Path, kinds: Mapping[str, type[T]]) -> tuple[T, Run]:
     run = open_run(folder)
     if run.kind not in kinds:
         raise RunError(
-            f"{folder} holds a {run.kind} run, a {' or '.join(kinds)} run is needed"
+            f"{folder} holds a {run.kind} run, a {_either(kinds)} run is needed"
         )
     if not _has_its_facts(run):
         raise RunError(f"{folder}/{CONFIG} has damaged facts: {run.facts}")
@@ -46,6 +53,12 @@ def open_kind(folder: Path, kinds: Mapping[str, type[T]]) -> tuple[T, Run]:
         return typed(run.options, kinds[run.kind]), run
     except (TypeError, ConfigError) as problem:
         raise RunError(f"{folder}/{CONFIG} does not fit: {problem}") from problem
+
+
+def _either(kinds: Iterable[str]) -> str:
+    """Name some kinds: "vqvae, vqgan or vae"."""
+    *others, last = kinds
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _has_its_facts(run: Run) -> bool:
@@ -96,18 +109,34 @@ def _load_newest(run: Run, into: Stateful, name: str) -> None:
         raise CheckpointError(f"{saved.path} does not fit: {problem}") from problem
 
 
-def images_of(options: TokenizerOptions, run: Run, other: str | None) -> ImageData:
-    """Load the images of a tokenizer's run, or others in the same format."""
+def images_of(options: ImageOptions, run: Run, other: str | None) -> ImageData:
+    """Load the images of a run on images, or others in the same format."""
     _, _, channels = run.facts["image_shape"]
     return data.load(
         other or options.data, image_size=options.image_size, channels=channels
     )
 
 
-def load_noise(folder: Path, backend: Backend = "cpu") -> tuple[NoiseVQGAN, Run]:
-    """Load the newest generator of a run folder, in evaluation mode."""
-    options, run = open_kind(folder, {"noise-vqgan": NoiseOptions})
-    model = build_generator(options, run.facts)
+def load_autoencoder(
+    folder: Path, backend: Backend = "cpu"
+) -> tuple[VQVAE | VAE, ImageOptions, Run]:
+    """Load the newest VQ-VAE, VQ-GAN or VAE of a run folder, in evaluation mode."""
+    options, run = open_kind(folder, AUTOENCODERS)
+    if not isinstance(options, VAEOptions):
+        return load_tokenizer(folder, backend)
+    model = build_vae(options, run.facts)
+    _load_newest(run, model, "model")
+    return model.eval().to(backend), options, run
+
+
+def load_generator(folder: Path, backend: Backend = "cpu") -> tuple[Generator, Run]:
+    """Load the newest model of a run folder that makes images of noise alone."""
+    options, run = open_kind(folder, GENERATORS)
+    if isinstance(options, VAEOptions):
+        model: Generator = build_vae(options, run.facts)
+    else:
+        assert isinstance(options, GANOptions)
+        model = build_generator(options, run.facts)
     _load_newest(run, model, "model")
     return model.eval().to(backend), run
 

@@ -4,6 +4,7 @@
 written to be plainly right: loops over pixels and taps where that says it best.
 """
 
+from tinyvq.ops._specs._gaussian import GAUSSIAN
 from tinyvq.ops._specs._likelihoods import LIKELIHOODS
 from tinyvq.ops._specs._losses import LOSSES, QUANTIZATION
 from tinyvq.ops._specs._normalization import NORMALIZATION
@@ -23,4 +24,5 @@ SPECS: tuple[OpSpec, ...] = (
     *LOSSES,
     *LIKELIHOODS,
     *QUANTIZATION,
+    *GAUSSIAN,
 )

@@ -1,0 +1,117 @@
+"""Train a VAE: its options, and one step of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from tinyvq.data import ImageData
+from tinyvq.function import Array
+from tinyvq.models import VAE, VAEOutput
+from tinyvq.models._vae import BETA, LATENT_DIM
+from tinyvq.optim import Adam
+from tinyvq.rng import Stream
+from tinyvq.tensor import Tensor
+from tinyvq.training.evaluation import evaluate_vae
+from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.measures import Measures
+from tinyvq.training.options import ImageOptions
+from tinyvq.training.state import Parted, Stateful
+from tinyvq.training.tokenizer import VALIDATION_IMAGES, batch_of
+
+
+@dataclass(frozen=True)
+class VAEOptions(ImageOptions):
+    """What the user chooses of a VAE."""
+
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    model: Literal["conv", "small", "f16"] = "conv"
+    """The network, encoder and decoder of a VQ-VAE: conv, DeepMind's; small and f16,
+    VQ-GAN's of residual blocks and attention."""
+    hidden: int | None = None
+    """Channels of the hidden layers; by default the model's (conv 128, small 32)."""
+    grid_dim: int = 16
+    """Width of the encoder's grid, which linear layers make one vector of."""
+    latent_dim: int = LATENT_DIM
+    """Values an image is made of."""
+    beta: float = BETA
+    """Weight of the divergence from N(0, 1): the share of the pixels' variance that is
+    left to chance. Larger, softer reconstructions and better new images."""
+
+    LEAST: ClassVar[dict[str, float]] = {
+        **ImageOptions.LEAST,
+        **dict.fromkeys(("hidden", "grid_dim", "latent_dim"), 1),
+        "beta": 0,
+    }
+
+
+def build_vae(options: VAEOptions, facts: Mapping[str, Any]) -> VAE:
+    """Build the model that a run's options and facts describe."""
+    height, width, channels = facts["image_shape"]
+    return VAE.preset(
+        options.model,
+        image_size=(height, width),
+        channels=channels,
+        grid_dim=options.grid_dim,
+        latent_dim=options.latent_dim,
+        beta=options.beta,
+        pixel_variance=facts["pixel_variance"],
+        seed=options.seed,
+        **({} if options.hidden is None else {"hidden": options.hidden}),
+    )
+
+
+class VAETask(Parted):
+    """One step after another of a VAE; see `loop.Task`."""
+
+    output: VAEOutput
+
+    def __init__(
+        self, options: VAEOptions, images: ImageData, facts: Mapping[str, Any]
+    ) -> None:
+        self.options = options
+        self.batch_size = options.batch_size
+        self.images = images
+        self.model = build_vae(options, facts).to(options.backend)
+        self.optimizer = Adam(self.model.parameters(), options.lr)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Name all that moves."""
+        return {"model": self.model, "adam": self.optimizer}
+
+    def batch(self, step: int) -> Tensor:
+        """Select the images (N,H,W,C) of a step."""
+        return batch_of(self.images, self.options, step)
+
+    def noise(self, step: int) -> Tensor:
+        """Draw the noise (N,Z) of a step, by which z is drawn."""
+        stream = Stream(self.options.seed, "noise to encode", step)
+        noise = self.model.noise(self.options.batch_size, stream)
+        return noise.to(self.options.backend)
+
+    def step(self, step: int) -> Measures:
+        """Do one step: draw z, differentiate, move the weights."""
+        x, noise = self.batch(step), self.noise(step)
+        lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
+
+        def differentiate() -> Array:
+            self.output = self.model(x, noise)
+            self.output.loss.backward()
+            return in_double(self.output.loss)
+
+        loss, norm = guarded_backward(differentiate, self.model)
+        self.optimizer.step()
+        output, variance = self.output, self.model.pixel_variance
+        return Measures(
+            loss=loss,
+            nmse=lambda: output.mse.item() / variance,
+            kl=output.kl.item,
+            gradient_norm=norm,
+            lr=lr,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Measure the model on the validation split, or on a glance of it."""
+        images = self.images.split("val").images[:VALIDATION_IMAGES]
+        found = evaluate_vae(self.model, images)
+        return {"val_nmse": found.nmse, "val_kl": found.kl}
