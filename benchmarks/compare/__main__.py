@@ -74,7 +74,7 @@ def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Any) -> 
         "model": piece.model,
         "seed": piece.seed,
         "command": f"tinyvq {' '.join(piece.command(Path('runs')))}",
-        "seconds": round(seconds_of(folder), 1),
+        "seconds": round(seconds_of(folder), 3),
         "curve": curve(folder),
         **found,
         "environment": environment(),

@@ -164,7 +164,7 @@ def test_an_unforeseen_error_of_the_system_is_one_line(
     def fail(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied", "/somewhere")
 
-    monkeypatch.setattr(_inspect, "load_tokenizer", fail)
+    monkeypatch.setattr(_inspect, "load_autoencoder", fail)
     said = fails("evaluate", trained)
     assert said == "error: Permission denied: /somewhere"
 
@@ -175,6 +175,6 @@ def test_a_bug_is_not_hidden(trained: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(_inspect, "load_tokenizer", fail)
+    monkeypatch.setattr(_inspect, "load_autoencoder", fail)
     with pytest.raises(ZeroDivisionError):
         tinyvq("evaluate", trained)
