@@ -1,11 +1,15 @@
 """Small runs of each kind of run beside the VQ-VAE; see `run_examples`."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from training.run_examples import STEPS, TIMED
 
+from tinyvq.nn import Parameter
 from tinyvq.rng import Stream
 from tinyvq.training import checkpoint
 from tinyvq.training.metrics_log import read
@@ -100,3 +104,35 @@ def assert_same(run: Path, expected: Path, pictures: tuple[str, ...]) -> None:
     assert sorted(path.name for path in (run / "samples").iterdir()) == samples
     for name in (*pictures, *(f"samples/{sample}" for sample in samples)):
         assert (run / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+@contextmanager
+def spoilt_before_step(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type,
+    number: int,
+    parameter_of: Callable[[Any], Parameter],
+    value: float = np.inf,
+) -> Iterator[None]:
+    """Fill a parameter of each task of a kind with a value, right before a step."""
+    real = kind.step  # type: ignore[attr-defined]
+
+    def step(self: Any, at: int) -> Any:
+        if at == number:
+            with parameter_of(self).mutate() as array:
+                array[...] = value
+        return real(self, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "step", step)
+        yield
+
+
+def first_of(side: str) -> Callable[[Any], Parameter]:
+    """Choose the first parameter of a task's "generator" or "discriminator"."""
+
+    def choose(task: Any) -> Parameter:
+        module = task.model if side == "generator" else task.adversary.discriminator
+        return module.parameters()[0]  # type: ignore[no-any-return]
+
+    return choose

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from training.kind_examples import OPTIONS, words_of, write_labelled
+from training.kind_examples import (
+    OPTIONS,
+    first_of,
+    spoilt_before_step,
+    words_of,
+    write_labelled,
+)
 
 from tinyvq import data, ops
 from tinyvq.cli import main
@@ -151,18 +157,8 @@ def test_a_bad_value_inside_either_step_stops_the_run_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = GANTask.step
-
-    def step(self: GANTask, number: int) -> Any:
-        if number == 6:
-            module = self.model if side == "generator" else self.adversary.discriminator
-            with module.parameters()[0].mutate() as array:
-                array[...] = np.inf
-        return real(self, number)
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(GANTask, "step", step)
+    with spoilt_before_step(monkeypatch, GANTask, 6, first_of(side)):
         assert main(words_of("gan", run, labelled)) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: step 6: ")

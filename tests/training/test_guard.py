@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from training.kind_examples import first_of, spoilt_before_step
 from training.run_examples import resume_words, train_words
 
 from tinyvq import data, ops
@@ -178,17 +179,8 @@ def test_the_last_good_checkpoint_can_be_used(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = VQVAETask.step
-
-    def step(self: VQVAETask, number: int) -> dict[str, float]:
-        if number == 7:
-            with self.model.parameters()[0].mutate() as array:
-                array[...] = np.inf
-        return real(self, number)
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(VQVAETask, "step", step)
+    with spoilt_before_step(monkeypatch, VQVAETask, 7, first_of("generator")):
         assert main(train_words(run, images)) == 1
     assert "error: step 7: input 1 of Conv2d is not finite, the first bad value" in (
         capsys.readouterr().err

@@ -4,12 +4,13 @@ The images are noise, the networks tiny: what is learned does not matter here.
 """
 
 import math
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from training.kind_examples import words_of, write_labelled
+from training.kind_examples import spoilt_before_step, words_of, write_labelled
 
 from tinyvq import data, metrics
 from tinyvq.cli import main
@@ -213,19 +214,9 @@ def test_a_bad_value_stops_the_run_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = VAETask.step
-
-    def step(self: VAETask, number: int) -> Any:
-        if number == 6:  # a variance beyond float32
-            bias = self.model.to_log_variance.bias
-            assert bias is not None
-            with bias.mutate() as array:
-                array[...] = 1e3
-        return real(self, number)
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(VAETask, "step", step)
+    bias = attrgetter("model.to_log_variance.bias")  # a variance beyond float32
+    with spoilt_before_step(monkeypatch, VAETask, 6, bias, 1e3):
         assert main(words_of("vae", run, labelled)) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: step 6: the result of Reparameterize is not finite")

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from models.pretrained_examples import squeezenet
-from training.kind_examples import ADVERSARY, words_of, write_labelled
+from training.kind_examples import (
+    ADVERSARY,
+    first_of,
+    spoilt_before_step,
+    words_of,
+    write_labelled,
+)
 
 from tinyvq import Tensor, data, grad, ops
 from tinyvq.cli import main
@@ -227,18 +233,8 @@ def test_a_bad_value_inside_either_step_stops_the_run_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = VQGANTask.step
-
-    def step(self: VQGANTask, number: int) -> dict[str, float]:
-        if number == 6:
-            module = self.model if side == "generator" else self.adversary.discriminator
-            with module.parameters()[0].mutate() as array:
-                array[...] = np.inf
-        return real(self, number)
-
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(VQGANTask, "step", step)
+    with spoilt_before_step(monkeypatch, VQGANTask, 6, first_of(side)):
         assert main(words_of("vqgan", run, labelled)) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: step 6: ")
