@@ -4,12 +4,16 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from benchmarks.compare.measure import JUDGE, MOST, Judged, measure
+from benchmarks.compare.measure import (
+    JUDGE,
+    MOST,
+    Judge,
+    Judged,
+    keep_pictures,
+    measure,
+)
 from benchmarks.compare.pieces import MODELS, WORDS, Piece, pieces
 from benchmarks.record import RESULTS, ROOT, environment, write_json
 from tinyvq.cli import main as tinyvq
@@ -27,11 +31,10 @@ class Stopped(Exception):
     """A command that trains ended with this status."""
 
 
-def train(piece: Piece, runs: Path) -> None:
-    """Train a piece, or go on where it was stopped."""
-    words = piece.command(runs)
-    if piece.folder(runs).exists():
-        words.append("--resume")
+def train(words: list[str], folder: Path) -> None:
+    """Run a command that trains in a folder, or go on where it was stopped."""
+    if folder.exists():
+        words = [*words, "--resume"]
     say(f"tinyvq {' '.join(words)}")
     status = tinyvq(words)
     if status != 0:
@@ -60,15 +63,14 @@ def seconds_of(folder: Path) -> float:
     return float(options["steps"] * options["batch_size"] / middle)
 
 
-def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Any) -> None:
+def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -> None:
     """Train and measure one piece; write its result file."""
-    train(piece, runs)
     folder = piece.folder(runs)
+    train(piece.command(runs), folder)
     began = time.perf_counter()
-    found = measure(folder, judged, pictures / piece.name)
-    if piece.seed:  # one seed's pictures are enough
-        for path in pictures.glob(f"{piece.name}-*.png"):
-            path.unlink()
+    found = measure(folder, judged)
+    if piece.seed == 0:  # one seed's pictures are enough
+        keep_pictures(folder, pictures / piece.name)
     record = {
         "data": piece.data,
         "model": piece.model,
@@ -83,19 +85,15 @@ def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Any) -> 
     say(f"{piece.name}: measured in {time.perf_counter() - began:.0f} s")
 
 
-def judging(quick: bool) -> Callable[[ImageData], Judged]:
+def judging(quick: bool) -> Judge:
     """Make what judges a data set, once a data set."""
     judge, most = (QUICK_JUDGE, QUICK_MOST) if quick else (JUDGE, MOST)
-
-    @cache
-    def known(source: str) -> Judged:
-        return Judged.of(loaded[source], judge, most)
-
-    loaded: dict[str, ImageData] = {}
+    known: dict[str, Judged] = {}
 
     def judged(images: ImageData) -> Judged:
-        loaded.setdefault(images.source, images)
-        return known(images.source)
+        if images.source not in known:
+            known[images.source] = Judged.of(images, judge, most)
+        return known[images.source]
 
     return judged
 

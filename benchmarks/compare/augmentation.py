@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.compare.__main__ import FOLDER, Stopped
+from benchmarks.compare.__main__ import FOLDER, Stopped, train
 from benchmarks.compare.pieces import SEEDS
 from benchmarks.record import environment, write_json
 from tinyvq import data, ops
@@ -92,22 +92,15 @@ def accuracy(train: Split, test: Split, seed: int, steps: int) -> float:
     return right / len(test)
 
 
-def run(words: list[str], folder: Path) -> None:
-    """Run a command that trains, or go on with it."""
-    words = [*words, "--out", str(folder), *(["--resume"] if folder.exists() else [])]
-    say(f"tinyvq {' '.join(words)}")
-    status = tinyvq(words)
-    if status != 0:
-        raise Stopped(status)
-
-
 def drawn(kind: str, source: Path, runs: Path, seed: int, words: Any) -> Split:
     """Train a tokenizer and a prior on few images; draw as many again."""
     tokenizer, prior = runs / f"{kind}-{seed}", runs / f"{kind}-prior-{seed}"
-    said = ["--seed", str(seed)]
-    run(["train", kind, "--data", str(source), *words[kind].split(), *said], tokenizer)
-    learned = ["--tokenizer", str(tokenizer), *words["prior"].split(), *said]
-    run(["train", "prior", *learned], prior)
+    for name, given, folder in (
+        (kind, ["--data", str(source)], tokenizer),
+        ("prior", ["--tokenizer", str(tokenizer)], prior),
+    ):
+        place = ["--seed", str(seed), "--out", str(folder)]
+        train(["train", name, *given, *words[name].split(), *place], folder)
     out = runs / f"{kind}-{seed}.npz"
     if not out.exists():
         status = tinyvq(["augment", str(prior), "--out", str(out), "--seed", str(seed)])
@@ -149,25 +142,25 @@ def main(argv: list[str] | None = None) -> int:
     words, steps = (QUICK, 4) if asked.quick else (WORDS, STEPS)
     if asked.quick and asked.results == FOLDER:
         asked.results = asked.runs / "results"
-    source, train, test = sources(asked.runs, asked.quick)
+    source, real, test = sources(asked.runs, asked.quick)
     for seed in asked.seed:
         path = asked.results / f"augmentation-{seed}.json"
         if path.exists():
             continue
-        found = {"real alone": accuracy(train, test, seed, steps)}
+        found = {"real alone": accuracy(real, test, seed, steps)}
         for kind, name in (("vqvae", "VQ-VAE + prior"), ("vqgan", "VQ-GAN + prior")):
             try:
                 more = drawn(kind, source, asked.runs, seed, words)
             except Stopped as stopped:
                 return int(stopped.args[0])
-            found[f"real and {name}"] = accuracy(joined(train, more), test, seed, steps)
+            found[f"real and {name}"] = accuracy(joined(real, more), test, seed, steps)
             found[f"{name} alone"] = accuracy(more, test, seed, steps)
         say(f"seed {seed}: {found}")
         write_json(
             path,
             {
                 "seed": seed,
-                "real": len(train),
+                "real": len(real),
                 "steps": steps,
                 "accuracy": found,
                 "environment": environment(),

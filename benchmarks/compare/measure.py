@@ -5,6 +5,7 @@ perceptual distance and a Fréchet distance. New images: a Fréchet distance, co
 density. Priors: nats a token. The judge is a network that no loss was made of.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,13 @@ from tinyvq.files import make_folder
 from tinyvq.losses import perceptual_distance
 from tinyvq.metrics import FeatureStatistics, coverage_and_density, frechet_distance
 from tinyvq.models import VQVAE, SqueezeNet, features
-from tinyvq.report import image_grid, pick, save_png
-from tinyvq.report.pictures import reconstruction_picture
+from tinyvq.report import pick
 from tinyvq.training.evaluation import BATCH, evaluate, evaluate_vae, reconstructions
 from tinyvq.training.generation import (
-    Codes,
     SamplingOptions,
     decode,
     draw_codes,
     from_noise,
-    nearest_images,
 )
 from tinyvq.training.prior_evaluation import evaluate_prior
 from tinyvq.training.run import open_run
@@ -38,14 +36,12 @@ from tinyvq.training.trained import (
     load_autoencoder,
     load_generator,
     load_prior,
-    open_kind,
 )
 
 Images = npt.NDArray[np.uint8]
 Figures = dict[str, Any]
 JUDGE = SqueezeNet.name
 MOST = 2000  # images on each side of a comparison
-SHOWN = 100  # new images in a picture
 
 
 @dataclass(frozen=True)
@@ -61,10 +57,8 @@ class Judged:
 
     @classmethod
     def of(cls, images: ImageData, judge: str, most: int) -> "Judged":
-        test, train = (
-            images.split(name).images[pick(len(images.split(name).images), most)]
-            for name in ("test", "train")
-        )
+        splits = (images.split(name).images for name in ("test", "train"))
+        test, train = (split[pick(len(split), most)] for split in splits)
         real = features(judge, test)
         without = cls(judge, real, {})
         return cls(judge, real, without.compare(train[: len(test)]))
@@ -89,28 +83,29 @@ class Judged:
         return frechet_distance(*both)
 
 
+Judge = Callable[[ImageData], Judged]  # what judges a data set
+
+
 def sharpness(images: npt.NDArray[np.floating[Any]]) -> float:
     """Mean squared difference of neighbouring pixels, of images (N,H,W,C)."""
     down, right = np.diff(images, axis=1), np.diff(images, axis=2)
     return float(np.square(down).mean() + np.square(right).mean())
 
 
-def measure(folder: Path, judged: Callable[[ImageData], Judged], out: Path) -> Figures:
-    """Measure the run in a folder; draw its pictures to <out>-<what>.png."""
+def measure(folder: Path, judged: Judge) -> Figures:
+    """Measure the run in a folder."""
     kind = open_run(folder).kind
     if kind == "prior":
-        return _prior(folder, judged, out)
+        return _prior(folder, judged)
     found: Figures = {}
     if kind in AUTOENCODERS:
-        found |= _autoencoder(folder, judged, out)
+        found |= _autoencoder(folder, judged)
     if kind in GENERATORS:
-        found |= _generator(folder, judged, out)
+        found |= _generator(folder, judged)
     return found
 
 
-def _autoencoder(
-    folder: Path, judged: Callable[[ImageData], Judged], out: Path
-) -> Figures:
+def _autoencoder(folder: Path, judged: Judge) -> Figures:
     """Measure what a VAE, VQ-VAE or VQ-GAN makes of test images."""
     model, options, run = load_autoencoder(folder)
     images = images_of(options, run, None)
@@ -120,11 +115,6 @@ def _autoencoder(
     )
     some = test[pick(len(test), MOST)]
     made = from_unit(np.concatenate(list(reconstructions(model, some))))
-    shown = pick(len(some), 10)
-    save_png(
-        _beside(out, "reconstructions"),
-        reconstruction_picture(some[shown], made[shown]),
-    )
     return {
         "parameters": model.num_parameters(),
         "reconstruction": of_all.as_dict() | _likeness(some, made, judged(images)),
@@ -151,22 +141,16 @@ def _batches(images: Images) -> list[Images]:
     return [images[first : first + BATCH] for first in range(0, len(images), BATCH)]
 
 
-def _prior(folder: Path, judged: Callable[[ImageData], Judged], out: Path) -> Figures:
+def _prior(folder: Path, judged: Judge) -> Figures:
     """Measure a prior: nats a token, and the images it draws."""
     trained = load_prior(folder)
-    images, classes = trained.images(), trained.prior.num_classes
+    images = trained.images()
     judge, test = judged(images), images.split("test")
-    count = len(judge.real)
-
-    def drawn(labels: Codes | None, count: int) -> Images:
-        codes = draw_codes(trained.prior, labels, count, SamplingOptions())
-        return decode(trained.tokenizer, codes)
-
-    # As often of each class as in the test split; in the picture, class by class.
-    labels = test.labels[pick(len(test), count)] if classes else None
-    made = drawn(labels, count)
-    shown = np.arange(SHOWN) % classes if classes else None
-    _draw_new(drawn(shown, SHOWN), images, out)
+    count, labels = len(judge.real), None
+    if trained.prior.num_classes:  # as often of each as in the test split
+        labels = test.labels[pick(len(test), count)]
+    codes = draw_codes(trained.prior, labels, count, SamplingOptions())
+    made = decode(trained.tokenizer, codes)
     return {
         "parameters": trained.prior.num_parameters(),
         "nats": {
@@ -177,30 +161,21 @@ def _prior(folder: Path, judged: Callable[[ImageData], Judged], out: Path) -> Fi
     }
 
 
-def _generator(
-    folder: Path, judged: Callable[[ImageData], Judged], out: Path
-) -> Figures:
+def _generator(folder: Path, judged: Judge) -> Figures:
     """Measure what is made of noise alone."""
-    model, run = load_generator(folder)
-    options, _ = open_kind(folder, GENERATORS)
-    images = images_of(options, run, None)
-    judge = judged(images)
+    model, options, run = load_generator(folder)
+    judge = judged(images_of(options, run, None))
     made = from_noise(model, len(judge.real), seed=0)
-    _draw_new(made[:SHOWN], images, out)
     return {
         "parameters": model.num_parameters(),
         "samples": judge.compare(made) | {"floor": judge.floor},
     }
 
 
-def _draw_new(made: Images, images: ImageData, out: Path) -> None:
-    """Draw new images, and some of them above the training images nearest to them."""
-    save_png(_beside(out, "samples"), image_grid(made, 10))
-    train, some = images.split("train").images, made[:10]
-    near = train[nearest_images(some, train)]
-    save_png(_beside(out, "nearest"), reconstruction_picture(some, near))
-
-
-def _beside(out: Path, what: str) -> Path:
-    make_folder(out.parent)
-    return out.with_name(f"{out.name}-{what}.png")
+def keep_pictures(folder: Path, out: Path) -> None:
+    """Copy what a run drew at its end to <out>-<what>.png."""
+    for what in ("reconstructions", "samples", "nearest"):
+        drawn = folder / f"{what}.png"
+        if drawn.exists():
+            make_folder(out.parent)
+            shutil.copyfile(drawn, out.with_name(f"{out.name}-{what}.png"))

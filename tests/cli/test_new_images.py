@@ -456,7 +456,7 @@ def test_demo_goes_all_the_way_and_checks_itself(
 def test_the_seed_and_the_number_fix_an_image_from_noise(folder: Path) -> None:
     from tinyvq.training.generation import SamplingOptions, draw_codes, from_noise
 
-    model, _ = load_generator(folder / "noise")
+    model, _, _ = load_generator(folder / "noise")
     np.testing.assert_array_equal(from_noise(model, 3, 5), from_noise(model, 7, 5)[:3])
     prior = load_prior(folder / "prior").prior
     how = SamplingOptions(seed=4)

@@ -66,7 +66,7 @@ def sample(args: Sequence[str]) -> int:
                 f"{asked.run} draws from noise alone: it knows neither --class nor "
                 "--nearest"
             )
-        model, _ = load_generator(asked.run, asked.backend)
+        model, _, _ = load_generator(asked.run, asked.backend)
         make_ready(asked.backend)
         made = generation.from_noise(model, rows * columns, asked.how.seed)
     elif run.kind == "prior":

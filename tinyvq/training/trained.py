@@ -129,7 +129,9 @@ def load_autoencoder(
     return model.eval().to(backend), options, run
 
 
-def load_generator(folder: Path, backend: Backend = "cpu") -> tuple[Generator, Run]:
+def load_generator(
+    folder: Path, backend: Backend = "cpu"
+) -> tuple[Generator, ImageOptions, Run]:
     """Load the newest model of a run folder that makes images of noise alone."""
     options, run = open_kind(folder, GENERATORS)
     if isinstance(options, VAEOptions):
@@ -138,7 +140,7 @@ def load_generator(folder: Path, backend: Backend = "cpu") -> tuple[Generator, R
         assert isinstance(options, GANOptions)
         model = build_generator(options, run.facts)
     _load_newest(run, model, "model")
-    return model.eval().to(backend), run
+    return model.eval().to(backend), options, run
 
 
 @dataclass(frozen=True)
