@@ -32,6 +32,8 @@ OPTIONS = ("-std=c++17", "--fmad=false")  # no fused step that is not written
 MOST_THREADS = 1024
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 Size = tuple[int, int, int]
+# The macros of a kernel that is compiled for both dtypes.
+REALS = {"f": {"REAL": "float", "FMA": "fmaf"}, "d": {"REAL": "double", "FMA": "fma"}}
 
 
 class CudaUnavailable(RuntimeError):
@@ -221,12 +223,13 @@ def contiguous(array: Array) -> Array:
 
     C-contiguous, and from an address that float4 can be read at.
     """
-    if array.flags.c_contiguous and _address(array) % 16 == 0:
+    if array.flags.c_contiguous and address_of(array) % 16 == 0:
         return array
     return array.copy(order="C")
 
 
-def _address(array: Array) -> int:
+def address_of(array: Array) -> int:
+    """Return where an array's first value is."""
     where: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
     return where
 
@@ -330,20 +333,19 @@ def cuda_ladder(op: str, ladder: Mapping[str, Rung], *, default: str) -> None:
     """
     if not ladder[default].emulated:
         raise ValueError(f"{op}: the default rung {default!r} is one not yet emulated")
-    by_dtype: dict[str, Callable[..., Any]] = {}
     for name, rung in ladder.items():
         load = partial(_the_same, rung.run)
         declare(Kernel(op, "cuda", name, load, rung.what, rung.dtypes))
         if rung.emulated:
             variant = f"cuda_emulated_{name}"
             declare(Kernel(op, "cpu", variant, load, rung.what, rung.dtypes))
+    by_dtype: dict[str, Callable[..., Any]] = {}
+    for rung in list(ladder.values())[: list(ladder).index(default) + 1]:
+        if rung.emulated:
             by_dtype |= dict.fromkeys(rung.dtypes, rung.run)
-        if name == default:
-            break_off = dict(by_dtype)
-    chosen = partial(_by_dtype, break_off)
-    load = partial(_the_same, chosen)
+    load = partial(_the_same, partial(_by_dtype, by_dtype))
     what = f"the rung {default}, or the last before it that takes the dtype"
-    dtypes = tuple(name for name in FLOATS if name in break_off)
+    dtypes = tuple(name for name in FLOATS if name in by_dtype)
     declare(
         Kernel(op, "cuda", "fastest", load, what, dtypes, default=True),
         Kernel(op, "cpu", "cuda_emulated", load, f"emulated: {what}", dtypes),

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyvq_kernels._cuda import Rung, Source, contiguous, empty, launch
+from tinyvq_kernels._cuda import REALS, Rung, Source, contiguous, empty, launch
 from tinyvq_kernels._types import Array
 from tinyvq_kernels.convolution._window import forward_window
 
-REALS = {"f": {"REAL": "float", "FMA": "fmaf"}, "d": {"REAL": "double", "FMA": "fma"}}
 THREADS = 128  # of plain
 TILE = 16  # of tiled, as in conv2d.cu
 SHAPES = ((64, 64), (128, 64), (128, 32))  # of tiles in registers, rows × columns

@@ -6,8 +6,8 @@ import numpy as np
 
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._layout import transpose
-from tinyvq_kernels._simd import copy, lanes_in
+from tinyvq_kernels._layout import pack_panel, pack_turned, transpose
+from tinyvq_kernels._simd import lanes_in
 from tinyvq_kernels._tile import multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat
 
@@ -25,8 +25,8 @@ def matmul(a: Array, b: Array) -> Array:
         return c
     width = tile_width(a.dtype)
     packed = np.empty(batch * -(-columns // width) * length * width, a.dtype)
-    memory, step, row, column = _walk(b)
-    _pack(memory, batch, length, columns, width, step, row, column, packed)
+    memory, turned = _as_it_stands(b)
+    _pack(memory, batch, length, columns, width, turned, packed)
     _products(_row_by_row(a), packed, c.reshape(-1), batch, rows, length, columns)
     return c
 
@@ -45,16 +45,16 @@ def _row_by_row(a: Array) -> Flat:
     return ordered
 
 
-def _walk(b: Array) -> tuple[Flat, int, int, int]:
-    """Return b's memory, and how far it is there to the next matrix, row and column.
+def _as_it_stands(b: Array) -> tuple[Flat, bool]:
+    """Return b's values, and whether they stand column by column.
 
     A matrix that was transposed is read where it stands. Only what leaves gaps, or is
     walked backwards, is copied.
     """
     last_two = b.swapaxes(-1, -2)
     if last_two.flags.c_contiguous and last_two.flags.writeable:
-        return last_two.reshape(-1), b.shape[-2] * b.shape[-1], 1, b.shape[-2]
-    return flat(b), b.shape[-2] * b.shape[-1], b.shape[-1], 1
+        return last_two.reshape(-1), True
+    return flat(b), False
 
 
 def _pack_panels(
@@ -63,31 +63,24 @@ def _pack_panels(
     length: int,
     columns: int,
     width: int,
-    step: int,
-    row: int,
-    column: int,
+    turned: bool,
     packed: Flat,
 ) -> None:
     """Cut matrices (length, columns) into panels of `width` columns, zeros beyond.
 
     packed (batch, panels, length, width): the order in which a tile reads it
     """
-    panels = (columns + width - 1) // width
+    panels, one = (columns + width - 1) // width, b.dtype.type(1)
     for task in prange(batch * panels):
-        first = (task % panels) * width
-        valid = min(width, columns - first)
-        source = (task // panels) * step + first * column
-        at = task * length * width
-        here = packed[at : at + length * width]
-        if valid < width:
-            here[:] = 0
-        if column == 1:
-            for l in range(length):
-                copy(here, l * width, b, source + l * row, valid)
+        item, first = task // panels, (task % panels) * width
+        here = packed[task * length * width : (task + 1) * length * width]
+        if turned:
+            rows = min(width, columns - first)
+            at = (item * columns + first) * length
+            pack_turned(b[at : at + rows * length], rows, length, one, width, here)
         else:
-            for j in range(valid):
-                for l in range(length):
-                    here[l * width + j] = b[source + l * row + j * column]
+            matrix = b[item * length * columns : (item + 1) * length * columns]
+            pack_panel(matrix, 0, length, columns, first, width, here)
 
 
 def _block_products(

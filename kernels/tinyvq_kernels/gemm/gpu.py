@@ -4,17 +4,15 @@ import math
 
 import numpy as np
 
-from tinyvq_kernels._cuda import Rung, Source, contiguous, empty, launch
+from tinyvq_kernels._cuda import REALS, Rung, Source, contiguous, empty, launch
 from tinyvq_kernels._types import Array
 
-FLOAT = {"REAL": "float", "FMA": "fmaf"}
-DOUBLE = {"REAL": "double", "FMA": "fma"}
 SMALL, LARGE = 4, 8  # rows and columns a thread
 SOURCES = {
-    "f": Source("gemm/matmul.cu", FLOAT),
-    "d": Source("gemm/matmul.cu", DOUBLE),
-    SMALL: Source("gemm/matmul.cu", FLOAT | {"EACH": SMALL}),
-    LARGE: Source("gemm/matmul.cu", FLOAT | {"EACH": LARGE}),
+    "f": Source("gemm/matmul.cu", REALS["f"]),
+    "d": Source("gemm/matmul.cu", REALS["d"]),
+    SMALL: Source("gemm/matmul.cu", REALS["f"] | {"EACH": SMALL}),
+    LARGE: Source("gemm/matmul.cu", REALS["f"] | {"EACH": LARGE}),
 }
 # Below so many elements of c, large tiles would leave most of a device without work:
 # 128 tiles of 128×128.

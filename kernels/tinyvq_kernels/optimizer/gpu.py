@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyvq_kernels._cuda import Rung, Source, contiguous, launch, module_of
+from tinyvq_kernels._cuda import Rung, Source, address_of, contiguous, launch, module_of
 from tinyvq_kernels._types import Array
 
 THREADS = 256
@@ -47,7 +47,7 @@ def table_of(
 ) -> Table:
     """List arrays, which must be contiguous, and cut them into pieces."""
     arrays, like = (*parameters, *gradients, *m, *v), parameters[0]
-    addresses, sizes = map(_address, arrays), (p.size for p in parameters)
+    addresses, sizes = map(address_of, arrays), (p.size for p in parameters)
     device = str(getattr(like, "device", "cpu"))
     return Table(arrays, *_cut(tuple(addresses), tuple(sizes), module_of(like), device))
 
@@ -142,10 +142,6 @@ def plain(
                 np.int64(p.size),
             ),
         )
-
-
-def _address(array: Array) -> int:
-    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
 
 LADDER = {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyvq_kernels._cuda import (
+    REALS,
     Rung,
     Source,
     check,
@@ -21,7 +22,6 @@ from tinyvq_kernels._cuda import (
 from tinyvq_kernels._types import Array
 from tinyvq_kernels.search.reference import check_range
 
-REALS = {"f": {"REAL": "float", "FMA": "fmaf"}, "d": {"REAL": "double", "FMA": "fma"}}
 TILE = 16  # of the rung "tiled", as in nearest_code.cu
 ENOUGH = 512  # blocks that keep a large device busy
 SIDES = (64, 128)  # of the tiles of rows × codes in registers
