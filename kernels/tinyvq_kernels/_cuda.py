@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyvq_kernels._nvrtc import cubin_of
 from tinyvq_kernels._table import FLOATS, NAMES, Kernel, backend_of, declare
 from tinyvq_kernels._types import Array
 
@@ -64,15 +65,24 @@ class Source:
 
     path    relative to this package, "search/nearest_code.cu"
     macros  what -D defines, as sorted pairs; given as a mapping
+    hopper  whether it uses what devices of compute capability 9.0 alone have
     """
 
     path: str
     macros: tuple[tuple[str, str], ...]
+    hopper: bool
 
-    def __init__(self, path: str, macros: Mapping[str, str | int] | None = None):
+    def __init__(
+        self,
+        path: str,
+        macros: Mapping[str, str | int] | None = None,
+        *,
+        hopper: bool = False,
+    ):
         pairs = sorted((name, str(value)) for name, value in (macros or {}).items())
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "macros", tuple(pairs))
+        object.__setattr__(self, "hopper", hopper)
 
     @property
     def file(self) -> Path:
@@ -81,7 +91,7 @@ class Source:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What NVRTC is told."""
+        """What NVRTC is told, but for the architecture."""
         return (*OPTIONS, *(f"-D{name}={value}" for name, value in self.macros))
 
 
@@ -93,6 +103,7 @@ def launch(
     block: Size,
     arguments: tuple[Any, ...],
     reached: tuple[Array, ...] = (),
+    shared: int = 0,
 ) -> None:
     """Launch a kernel: on the device for CuPy arrays, in the emulator for NumPy's.
 
@@ -100,6 +111,7 @@ def launch(
                the parameter's: a Python number is refused, for its width is a guess
     reached    more contiguous arrays, whose addresses stand in an int64 argument: the
                emulator puts those of its own copies there
+    shared     bytes of shared memory beyond what the kernel declares; not emulated
 
     A grid without blocks does nothing. Raises TypeError for arguments, ValueError for
     layouts, and sizes that no device takes.
@@ -110,9 +122,11 @@ def launch(
         return
     if backend == "cuda":
         device = sys.modules["cupy"].cuda.runtime.getDevice()
-        compiled = _compiled(source.file, source.options, kernel, device)
-        compiled(grid, block, arguments)
+        compiled = _compiled(source, source.file, kernel, device, shared)
+        compiled(grid, block, arguments, shared_mem=shared)
         return
+    if shared:
+        raise ValueError(f"{kernel}: the emulator gives no shared memory at a launch")
     from tinyvq_kernels import emulator
 
     emulator.launch(source, kernel, grid, block, arguments, reached)
@@ -155,14 +169,22 @@ def _check_sizes(kernel: str, grid: Size, block: Size) -> None:
 
 
 @cache
-def _compiled(file: Path, options: tuple[str, ...], kernel: str, device: int) -> Any:
-    return _module(file, options, device).get_function(kernel)
+def _compiled(source: Source, file: Path, kernel: str, device: int, shared: int) -> Any:
+    function = _module(source, file, device).get_function(kernel)
+    if shared > 0:  # above 48 KiB only where it was asked for before
+        function.max_dynamic_shared_size_bytes = shared
+    return function
 
 
 @cache
-def _module(file: Path, options: tuple[str, ...], device: int) -> Any:
-    """Compile for one device; CuPy keeps the result on disk."""
-    return sys.modules["cupy"].RawModule(code=file.read_text(), options=options)
+def _module(source: Source, file: Path, device: int) -> Any:
+    """Compile for one device."""
+    cupy = sys.modules["cupy"]
+    arch = f"sm_{cupy.cuda.Device(device).compute_capability}"
+    options = (*source.options, f"--gpu-architecture={arch}{'a' * source.hopper}")
+    return cupy.RawModule(
+        path=str(cubin_of(cupy, source.path, file.read_text(), options))
+    )
 
 
 # ---- CuPy, where it is --------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tinyvq_kernels
 from emulated import needs_compiler
-from tinyvq_kernels import _cuda, use_kernels, use_source
+from tinyvq_kernels import _cuda, _nvrtc, use_kernels, use_source
 from tinyvq_kernels._cuda import Rung, Source, cuda_ladder, launch
 
 RELU = Source("pointwise/pointwise.cu", {"REAL": "float", "EXP": "expf"})
@@ -170,30 +170,51 @@ FakeArray.__module__ = "cupy"
 
 
 @pytest.mark.usefixtures("no_cupy")
-def test_on_a_device_cupy_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_device_cupy_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """What NVRTC is told, and what the kernel is launched with."""
     told: list[Any] = []
 
     class RawModule:
-        def __init__(self, code: str, options: tuple[str, ...]) -> None:
-            told.append(("compiled", code, options))
+        def __init__(self, path: str) -> None:
+            told.append(Path(path).read_bytes())
 
         def get_function(self, name: str) -> Callable[..., None]:
-            return lambda *launched: told.append((name, *launched))
+            return lambda *launched, **more: told.append((name, *launched, more))
+
+    class NVRTC:
+        NVRTCError = RuntimeError
+        getVersion = staticmethod(lambda: (13, 0))
+        createProgram = staticmethod(lambda text, *_: told.append(text))
+        compileProgram = staticmethod(lambda program, options: told.append(options))
+        getCUBIN = staticmethod(lambda program: b"machine code")
+        destroyProgram = staticmethod(lambda program: None)
 
     module: Any = ModuleType("cupy")
     monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(_nvrtc, "CACHE_DIR", tmp_path)
     module.RawModule = RawModule
-    runtime = SimpleNamespace(getDevice=lambda: 0)
-    module.cuda = SimpleNamespace(runtime=runtime)
-    _cuda._compiled.cache_clear()
-    _cuda._module.cache_clear()
+    module.cuda = SimpleNamespace(
+        runtime=SimpleNamespace(getDevice=lambda: 0),
+        Device=lambda number: SimpleNamespace(compute_capability="90"),
+        nvrtc=NVRTC,
+    )
+    options = (*RELU.options, "--gpu-architecture=sm_90")
     x = FakeArray()
-    for _ in range(2):
-        relu(x, x, np.int64(3), grid=(2, 1, 1))
+    for _ in range(2):  # a second process finds it compiled
+        _forget_modules()
+        for _ in range(2):
+            relu(x, x, np.int64(3), grid=(2, 1, 1))
     launched = ("value_plain", (2, 1, 1), (32, 1, 1), (x, x, np.int64(3)))
-    assert told == [("compiled", RELU.file.read_text(), RELU.options), *[launched] * 2]
-    assert {"--fmad=false", "-DREAL=float"} <= set(RELU.options)
+    launches = [(*launched, {"shared_mem": 0})] * 2
+    compiled = [RELU.file.read_text(), options]
+    assert told == [*compiled, b"machine code", *launches, b"machine code", *launches]
+    assert {"--fmad=false", "-DREAL=float"} <= set(options)
+    _forget_modules()
+
+
+def _forget_modules() -> None:
     _cuda._compiled.cache_clear()
     _cuda._module.cache_clear()
 

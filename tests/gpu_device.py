@@ -1,0 +1,20 @@
+"""The real GPU, for tests with the marker `gpu`."""
+
+import os
+from typing import Any
+
+import pytest
+from tinyvq_kernels import CudaUnavailable, require_cuda
+
+
+def real_cupy() -> Any:
+    """Return CuPy; skip the test where it has no GPU, or fail where it must have one.
+
+    TINYVQ_REQUIRE_GPU=1 (`make gpu`) makes a missing one a failure.
+    """
+    try:
+        return require_cuda()
+    except CudaUnavailable as missing:
+        if os.environ.get("TINYVQ_REQUIRE_GPU") == "1":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
