@@ -12,6 +12,7 @@ from benchmarks.harness import Case, Work, assert_close
 from benchmarks.peers import LAYOUTS
 from benchmarks.peers.torch_vqgan import TorchGANStep, TorchVQGAN, patchgan_twin
 from benchmarks.peers.torch_vqvae import twin
+from tinyvq.backends import beside
 from tinyvq.data import ImageData, Split
 from tinyvq.models import VQVAE
 from tinyvq.rng import Stream
@@ -45,19 +46,19 @@ def task_of(x: np.ndarray, **sizes: Any) -> OneBatch:
     data = ImageData("noise", {"train": Split(nothing), "val": Split(nothing)})
     facts = {"image_shape": list(x.shape[1:]), "pixel_variance": float(x.var())}
     task = OneBatch(options, data, facts)
-    task.images_of_step = Tensor(x)
-    spread(task.model, x)
+    task.images_of_step = Tensor(x).to(options.backend)
+    spread(task.model, task.images_of_step)
     return task
 
 
-def spread(model: VQVAE, x: np.ndarray) -> None:
+def spread(model: VQVAE, x: Tensor) -> None:
     """Draw the codes like the encoder's vectors of x; leave k-means out of it."""
     model.quantizer.kmeans_start = False
-    z = model.encoder(Tensor(x)).numpy()
+    z = model.encoder(x).numpy()
     z = z.reshape(-1, z.shape[-1])  # (N·P·Q, D)
     with model.quantizer.codebook.mutate() as codes:
         drawn = Stream(0, "codes").normal(codes.shape, codes.dtype)
-        codes[...] = z.mean(axis=0) + z.std(axis=0) * drawn
+        codes[...] = beside(z.mean(axis=0) + z.std(axis=0) * drawn, codes)
 
 
 def build(size: int, toy: bool) -> Work:
@@ -68,7 +69,7 @@ def build(size: int, toy: bool) -> Work:
         sizes = {"hidden": 8, "code_dim": 6, "num_codes": 16, "discriminator_width": 8}
     x = images(size, 3, 2 if toy else BATCH)
     task = task_of(x, **sizes)
-    contenders = {"tinyvq": _ours(task)}
+    contenders = {"tinyvq": ours(task)}
     for name, layout in LAYOUTS.items():
         contenders[name] = _theirs(task, x, layout)
 
@@ -81,7 +82,8 @@ def build(size: int, toy: bool) -> Work:
     return Work(contenders, check)
 
 
-def _ours(task: VQGANTask) -> Callable[[], tuple[float, ...]]:
+def ours(task: OneBatch) -> Callable[[], tuple[float, ...]]:
+    """Make the step; it returns what it measured."""
     steps = iter(range(1, 2**31))
 
     def step() -> tuple[float, ...]:
@@ -92,27 +94,9 @@ def _ours(task: VQGANTask) -> Callable[[], tuple[float, ...]]:
 
 
 def _theirs(
-    task: VQGANTask, x: np.ndarray, layout: torch.memory_format
+    task: OneBatch, x: np.ndarray, layout: torch.memory_format
 ) -> Callable[[], tuple[float, ...]]:
-    options = task.options
-    hidden = {} if options.hidden is None else {"hidden": options.hidden}
-    model = twin(task.model, TorchVQGAN, channels=x.shape[-1], **hidden)
-    judge = patchgan_twin(
-        task.adversary.discriminator,
-        x.shape[-1],
-        options.discriminator_width,
-        options.discriminator_layers,
-        options.discriminator_norm == "batch",
-    )
-    peer = TorchGANStep(
-        model.to(memory_format=layout),
-        judge.to(memory_format=layout),
-        lr=options.lr,
-        weight=options.adversarial_weight,
-        eps=options.adaptive_eps,
-        lecam=options.lecam_weight,
-        matching=options.feature_matching,
-    )
+    peer = peer_of(task, layout=layout)
     theirs = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
 
     def step() -> tuple[float, ...]:
@@ -120,6 +104,33 @@ def _theirs(
         return tuple(getattr(measures, name) for name in MEASURES)
 
     return step
+
+
+def peer_of(
+    task: OneBatch,
+    device: str = "cpu",
+    layout: torch.memory_format = torch.channels_last,
+) -> TorchGANStep:
+    """Make PyTorch's step with the weights of a task."""
+    options, channels = task.options, task.images_of_step.shape[-1]
+    hidden = {} if options.hidden is None else {"hidden": options.hidden}
+    model = twin(task.model, TorchVQGAN, channels=channels, **hidden)
+    judge = patchgan_twin(
+        task.adversary.discriminator,
+        channels,
+        options.discriminator_width,
+        options.discriminator_layers,
+        options.discriminator_norm == "batch",
+    )
+    return TorchGANStep(
+        model.to(device, memory_format=layout),
+        judge.to(device, memory_format=layout),
+        lr=options.lr,
+        weight=options.adversarial_weight,
+        eps=options.adaptive_eps,
+        lecam=options.lecam_weight,
+        matching=options.feature_matching,
+    )
 
 
 CASES = [

@@ -12,13 +12,18 @@ raises, and so does all that would copy it to the host unseen: `float(x)`, `if x
 on purpose, `x.get()` and `x.item()`, and what makes CuPy wait for the GPU inside, is
 listed in `synchronisations` by the function that asked for it.
 
+What a stream records, its graph repeats: each operation is computed again from what its
+operands hold now, into the arrays that it made when it was recorded. To wait for the
+GPU meanwhile, or to bring it an array, raises.
+
 The reference kernels are definitions, written for both; theirs are allowed to convert.
 """
 
 import sys
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -45,6 +50,7 @@ NOT_IN_CUPY = frozenset({"where", "initial", "subok", "order"})  # keyword argum
 OWN = frozenset({"tinyvq_kernels"})  # may convert, see above
 
 synchronisations: list[str] = []
+_recording: list[list[Callable[[], None]]] = []  # of the stream that records
 _owners: "weakref.WeakValueDictionary[int, StrictArray]" = weakref.WeakValueDictionary()
 
 
@@ -79,6 +85,7 @@ class StrictArray(NDArrayOperatorsMixin):
     itemsize = property(lambda self: self._inner.itemsize)
     nbytes = property(lambda self: self._inner.nbytes)
     T = property(lambda self: self.transpose())
+    data = property(lambda self: SimpleNamespace(ptr=self._inner.ctypes.data))
 
     # By which libraries know arrays that live on a GPU; nobody reads it here.
     __cuda_array_interface__ = property(lambda self: {"version": 3})
@@ -96,10 +103,10 @@ class StrictArray(NDArrayOperatorsMixin):
         if ufunc.__name__ not in UFUNCS or method not in ("__call__", "at"):
             raise MixedError(f"not known to be in CuPy: {ufunc.__name__}.{method}")
         _refuse_options(ufunc.__name__, options)
-        run = getattr(ufunc, method)
+        run = partial(getattr(ufunc, method), *map(_to_inner, inputs))
         out = options.get("out")
-        made = run(*map(_to_inner, inputs), **_to_inner(options))
-        return out[0] if out else _from_inner(made)
+        made = _do(partial(run, **_to_inner(options)))
+        return out[0] if out else made
 
     def __array_function__(
         self, function: Any, types: Any, args: Any, options: Any
@@ -112,15 +119,15 @@ class StrictArray(NDArrayOperatorsMixin):
             raise MixedError(f"{name}: CuPy joins arrays of its own alone")
         if name in WAITS:
             _note(name)
-        return _from_inner(function(*_to_inner(args), **_to_inner(options)))
+        return _do(partial(function, *_to_inner(args), **_to_inner(options)))
 
     def __getitem__(self, key: Any) -> Any:
         if any(_is_mask(part) for part in (key if isinstance(key, tuple) else (key,))):
             _note("x[mask]")
-        return _from_inner(self._inner[_to_inner(key)])
+        return _do(partial(self._inner.__getitem__, _to_inner(key)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._inner[_to_inner(key)] = _to_inner(value)
+        _do(partial(self._inner.__setitem__, _to_inner(key), _to_inner(value)))
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -165,17 +172,26 @@ class StrictArray(NDArrayOperatorsMixin):
         return self._inner.item()
 
     def fill(self, value: Any) -> None:
-        self._inner.fill(_to_inner(value))
+        _do(partial(self._inner.fill, _to_inner(value)))
+
+    def set(self, values: np.ndarray[Any, Any], stream: Any = None) -> None:
+        """Copy from the host; without a stream CuPy would wait for it."""
+        _refuse_in_recording("set")
+        assert stream is not None
+        assert values.dtype == self.dtype
+        self._inner[...] = values
 
     def argmax(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return _from_inner(self._inner.argmax(axis=axis, keepdims=keepdims))
+        return _do(partial(self._inner.argmax, axis=axis, keepdims=keepdims))
 
 
 def _method(name: str) -> Any:
     def method(self: StrictArray, *args: Any, **options: Any) -> Any:
         _refuse_options(name, options, but=("order",) if name == "copy" else ())
-        made = getattr(self._inner, name)(*_to_inner(args), **_to_inner(options))
-        return self if made is self._inner else _from_inner(made)
+        run = getattr(self._inner, name)
+        made = _do(partial(run, *_to_inner(args), **_to_inner(options)))
+        mine = isinstance(made, StrictArray) and made._inner is self._inner
+        return self if mine else made
 
     return method
 
@@ -186,6 +202,28 @@ METHODS = (
 )
 for _name in METHODS:
     setattr(StrictArray, _name, _method(_name))
+
+
+def _do(run: Callable[[], Any]) -> Any:
+    """Compute, on device arrays' insides; remember how, while a stream records."""
+    made = _from_inner(run())
+    if _recording:
+        _recording[0].append(lambda: _refill(made, run()))
+    return made
+
+
+def _refill(made: Any, anew: Any) -> None:
+    """Put what was computed anew into the arrays that were made before."""
+    if isinstance(made, tuple | list):
+        for one, other in zip(made, anew, strict=True):
+            _refill(one, other)
+    elif isinstance(made, StrictArray) and not np.may_share_memory(made._inner, anew):
+        made._inner[...] = anew
+
+
+def _refuse_in_recording(what: str) -> None:
+    if _recording:
+        raise MixedError(f"{what} while a stream records: a graph would not repeat it")
 
 
 def _refuse_options(name: str, options: Any, but: tuple[str, ...] = ()) -> None:
@@ -228,6 +266,8 @@ def _note(what: str) -> None:
     frame: Any = sys._getframe(1)
     while _passes_on(frame.f_globals["__name__"]):
         frame = frame.f_back
+    if not _is_own(frame):  # a reference kernel looks, and decides, as it would always
+        _refuse_in_recording(what)
     where = frame.f_globals["__name__"]
     synchronisations.append(f"{where}.{frame.f_code.co_qualname}: {what}")
 
@@ -240,6 +280,7 @@ def _asarray(value: Any, dtype: Any = None) -> StrictArray:
     if isinstance(value, StrictArray):
         same = dtype is None or value.dtype == dtype
         return value if same else value.astype(dtype)
+    _refuse_in_recording("asarray")
     return StrictArray(np.array(value, dtype=dtype, order="C"))
 
 
@@ -254,10 +295,69 @@ def _asnumpy(value: Any) -> Any:
 
 def _maker(name: str) -> Any:
     def make(*args: Any, **options: Any) -> StrictArray:
-        made = getattr(np, name)(*_to_inner(args), **_to_inner(options))
-        return StrictArray(made)
+        run = getattr(np, name)
+        made = _do(partial(run, *_to_inner(args), **_to_inner(options)))
+        assert isinstance(made, StrictArray)
+        return made
 
     return make
+
+
+class Stream:
+    """A stream that can record; what is done runs at once, whatever the stream."""
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.non_blocking = non_blocking
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *problem: object) -> None: ...
+
+    def begin_capture(self) -> None:
+        assert not _recording
+        _recording.append([])
+
+    def end_capture(self) -> "Graph":
+        return Graph(_recording.pop())
+
+
+class Graph:
+    """What was recorded. It has run once, here; so the first launch does nothing."""
+
+    def __init__(self, tape: list[Callable[[], None]]) -> None:
+        self._tape = tape
+        self.launches = 0
+
+    def launch(self, stream: Any = None) -> None:
+        self.launches += 1
+        if self.launches > 1:
+            for again in self._tape:
+                again()
+
+
+class Event:
+    """A point of a stream."""
+
+    def __init__(self, disable_timing: bool = False) -> None: ...
+
+    def record(self, stream: Any = None) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+def _cuda() -> SimpleNamespace:
+    """Make `cupy.cuda`, as far as it is used."""
+    return SimpleNamespace(
+        Event=Event,
+        MemoryPool=lambda: SimpleNamespace(malloc=None),
+        Stream=Stream,
+        alloc_pinned_memory=bytearray,
+        get_current_stream=Stream,
+        is_available=lambda: True,
+        runtime=SimpleNamespace(getDeviceCount=lambda: 1),
+        using_allocator=lambda allocator: nullcontext(),
+    )
 
 
 def strict_module() -> ModuleType:
@@ -265,14 +365,13 @@ def strict_module() -> ModuleType:
     module = ModuleType("cupy", __doc__)
     made = {name: _maker(name) for name in MAKERS}
     passed_on = {name: getattr(np, name) for name in UFUNCS | FUNCTIONS}
-    runtime = SimpleNamespace(getDeviceCount=lambda: 1)
     vars(module).update(
         made | passed_on,
         ndarray=StrictArray,
         array=_array,
         asarray=_asarray,
         asnumpy=_asnumpy,
-        cuda=SimpleNamespace(runtime=runtime, is_available=lambda: True),
+        cuda=_cuda(),
         synchronisations=synchronisations,
     )
     return module

@@ -22,6 +22,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 __all__ = [
     "BACKENDS",
     "Backend",
+    "Place",
     "array_module",
     "backend_of",
     "beside",
@@ -85,3 +86,41 @@ def read(*values: Any) -> tuple[Any, ...]:
     if any(not isinstance(v, np.ndarray | np.generic | float | int) for v in values):
         return tuple(on_host(np.stack(values)).tolist())
     return tuple(v.item() if hasattr(v, "item") else v for v in values)
+
+
+class Place:
+    """Where values from the host go, step after step: to one array of a backend.
+
+    What a captured step reads must stay where it is. They go through pinned memory,
+    which a GPU reads by itself: Python does not wait for the copy, only, should it
+    still be under way, before the next.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._array: Any = None
+        self._pinned: Any = None
+        self._copied: Any = None
+
+    def fill(self, values: npt.NDArray[Any]) -> Any:
+        """Bring values there: the same array as before where they fit, new otherwise.
+
+        On the CPU they are there already, and are returned themselves.
+        """
+        if self.backend == "cpu":
+            return values
+        cupy = array_module("cuda")
+        same = self._array is not None and self._array.shape == values.shape
+        if not same or self._array.dtype != values.dtype:
+            memory = cupy.cuda.alloc_pinned_memory(values.nbytes)
+            flat = np.frombuffer(memory, values.dtype, values.size)
+            self._pinned = flat.reshape(values.shape)
+            self._array = cupy.empty(values.shape, values.dtype)
+            self._copied = cupy.cuda.Event(disable_timing=True)
+        else:
+            self._copied.synchronize()
+        stream = cupy.cuda.get_current_stream()
+        self._pinned[...] = values
+        self._array.set(self._pinned, stream=stream)
+        self._copied.record(stream)
+        return self._array

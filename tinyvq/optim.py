@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from tinyvq_kernels import adam as adam_kernel
+from tinyvq_kernels import adam_numbers, square_sum
 
-from tinyvq.backends import backend_of, beside, copy_to_host, read
+from tinyvq.backends import Place, backend_of, beside, copy_to_host, read
 from tinyvq.errors import ConfigError, GraphError, ModuleError
 from tinyvq.function import Array
 from tinyvq.tensor import Tensor
 
 if TYPE_CHECKING:
     from tinyvq.nn import Module
+
+
+Betas = tuple[float, float]  # of an Adam
 
 
 class Optimizer:
@@ -48,30 +52,40 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        self.count()
+        self.move()
+
+    def count(self) -> None:
+        """Do the part of a step that is Python's: count it, and compute its rates.
+
+        A captured step has this done each time, and `move` repeated by the GPU.
+        """
         _check_place("the optimiser", self.parameters, *self.slots.values())
-        moving, gradients = [], []
-        for i, parameter in enumerate(self.parameters):
-            if parameter.grad is not None:
-                self.steps[i] += 1
-                moving.append(i)
-                gradients.append(parameter.grad.array)
+        for i in self._moving():
+            self.steps[i] += 1
+
+    def _moving(self) -> list[int]:
+        """List the parameters that have a gradient."""
+        return [i for i, p in enumerate(self.parameters) if p.grad is not None]
+
+    def move(self) -> None:
+        """Do the part of a step that is the arrays', once it has been counted."""
+        moving = self._moving()
+        gradients = [p.grad.array for p in self.parameters if p.grad is not None]
         with ExitStack() as changes:
             arrays = [
                 changes.enter_context(self.parameters[i].mutate()) for i in moving
             ]
             slots = [[of[i] for i in moving] for of in self.slots.values()]
-            self._update(
-                [int(self.steps[i]) for i in moving], arrays, gradients, *slots
-            )
+            self._update(arrays, gradients, *slots)
 
     def _update(
         self,
-        steps: list[int],
         parameters: list[Array],
         gradients: list[Array],
         *slots: list[Array],
     ) -> None:
-        """Move parameters in place; `steps` counts the steps of each, from 1."""
+        """Move parameters in place."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -120,7 +134,6 @@ class SGD(Optimizer):
 
     def _update(
         self,
-        steps: list[int],
         parameters: list[Array],
         gradients: list[Array],
         *slots: list[Array],
@@ -140,32 +153,36 @@ class Adam(Optimizer):
         self,
         parameters: Iterable[Tensor],
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
         super().__init__(parameters, lr)
         self.betas = (_share("betas[0]", betas[0]), _share("betas[1]", betas[1]))
         self.eps = _positive("eps", eps)
         self.weight_decay = 0.0  # PyTorch's Adam adds it to g; see AdamW
+        self._place = Place(self.parameters[0].backend)
+        self._numbers: Array = np.zeros(0)
 
-    def _update(
-        self,
-        steps: list[int],
-        parameters: list[Array],
-        gradients: list[Array],
-        *slots: list[Array],
-    ) -> None:
-        adam_kernel(
-            parameters,
-            gradients,
-            *slots,
-            steps=steps,
+    def count(self) -> None:
+        """Count the step, and put its rates where the parameters are."""
+        super().count()
+        numbers = adam_numbers(
+            [int(self.steps[i]) for i in self._moving()],
             lr=self.lr,
             beta1=self.betas[0],
             beta2=self.betas[1],
             eps=self.eps,
             weight_decay=self.weight_decay,
         )
+        self._numbers = self._place.fill(numbers.astype(self.parameters[0].dtype))
+
+    def _update(
+        self,
+        parameters: list[Array],
+        gradients: list[Array],
+        *slots: list[Array],
+    ) -> None:
+        adam_kernel(parameters, gradients, *slots, numbers=self._numbers)
 
 
 class AdamW(Adam):
@@ -175,7 +192,7 @@ class AdamW(Adam):
         self,
         parameters: Iterable[Tensor],
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: Betas = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> None:
@@ -187,12 +204,8 @@ class AdamW(Adam):
 
 def grad_square(parameters: Iterable[Tensor]) -> Any:
     """Sum the squares of all gradients in float64 -> one value, where they live."""
-    total: Any = 0.0
-    for parameter in parameters:
-        if parameter.grad is not None:
-            g = parameter.grad.array.reshape(-1)
-            total = total + np.sum(np.square(g, dtype=np.float64))
-    return total
+    gradients = [p.grad.array for p in parameters if p.grad is not None]
+    return square_sum(gradients) if gradients else 0.0
 
 
 def grad_norm(parameters: Iterable[Tensor]) -> float:

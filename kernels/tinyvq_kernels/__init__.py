@@ -5,12 +5,15 @@ of its operations side by side, the reference first.
 """
 
 from tinyvq_kernels._cuda import (
+    Checks,
     CudaUnavailable,
+    address_of,
     deferred_checks,
     module_of,
     require_cuda,
     use_source,
 )
+from tinyvq_kernels._graph import Captured
 from tinyvq_kernels._memory import keep_freed_memory
 from tinyvq_kernels._roofs import peak_bandwidth, peak_flops
 from tinyvq_kernels._table import (
@@ -28,7 +31,7 @@ from tinyvq_kernels.decoding import decoder
 from tinyvq_kernels.decoding.weights import DecoderWeights
 from tinyvq_kernels.gemm import matmul
 from tinyvq_kernels.normalization import group_norm, group_norm_grad
-from tinyvq_kernels.optimizer import adam
+from tinyvq_kernels.optimizer import adam, adam_numbers, square_sum
 from tinyvq_kernels.pointwise import relu, relu_grad, silu, silu_grad
 from tinyvq_kernels.reduction import pixel_sums
 from tinyvq_kernels.scatter import code_sums
@@ -36,11 +39,15 @@ from tinyvq_kernels.search import nearest_code
 from tinyvq_kernels.softmax_attention import attention, attention_grad
 
 __all__ = [
+    "Captured",
+    "Checks",
     "CudaUnavailable",
     "DecoderWeights",
     "Kernel",
     "KernelUnavailable",
     "adam",
+    "adam_numbers",
+    "address_of",
     "attention",
     "attention_grad",
     "backend_of",
@@ -67,6 +74,7 @@ __all__ = [
     "resolve",
     "silu",
     "silu_grad",
+    "square_sum",
     "use_kernels",
     "use_source",
     "warm_up",

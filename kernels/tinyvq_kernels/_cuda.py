@@ -271,6 +271,10 @@ class Checks:
         up = [flag for flag in self.flags.values() if int(flag[0])]
         for flag in up:
             flag.fill(0)
+        self.raise_if(bool(up))
+
+    def raise_if(self, up: bool) -> None:
+        """Raise ValueError where a flag was found to be up."""
         if up:
             raise ValueError(_flagged(" or ".join(sorted(self.ops))))
 

@@ -59,9 +59,7 @@ def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
         "nearest_code": lambda: nearest_code(row, row),
         "code_sums": lambda: code_sums(row, index, 1),
         "decoder": lambda: _decoder(dtype),
-        "adam": lambda: adam(
-            *([slot] for slot in slots), steps=[1], lr=0.1, beta1=0.9, beta2=0.99, eps=1
-        ),
+        "adam": lambda: adam(*([slot] for slot in slots), numbers=np.ones(8)),
     }
     for name, call in calls.items():
         yield name, len(calls)

@@ -309,7 +309,8 @@ def adam_cases() -> Iterator[KernelCase]:
         def call(
             p: Array, g: Array, m: Array, v: Array, t: int = step, kw: Any = settings
         ) -> Arrays:
-            tinyvq_kernels.adam([p], [g], [m], [v], steps=[t], **kw)
+            numbers = tinyvq_kernels.adam_numbers([t], **kw)
+            tinyvq_kernels.adam([p], [g], [m], [v], numbers=numbers)
             return p, m, v
 
         p, g, m, v = (draw(name, *shape) for name in "pgmv")
@@ -322,6 +323,21 @@ def adam_cases() -> Iterator[KernelCase]:
             # p is a difference: gradients of the other sign make it a sum of sizes.
             magnitude=lambda p, g, m, v: (abs(p), -abs(g), -abs(m), v),
             in_place=(0, 2, 3),
+        )
+
+
+def square_sum_cases() -> Iterator[KernelCase]:
+    """Sizes around pieces of 4096; several arrays, of which some are empty."""
+    for sizes in [(1,), (0,), (4095, 3), (4096, 0, 4097), (2, 9000)]:
+        arrays = tuple(draw(f"x{i}", size) for i, size in enumerate(sizes))
+        yield KernelCase(
+            "square_sum",
+            f"{sizes}",
+            arrays,
+            lambda *arrays: (
+                tinyvq_kernels.square_sum(arrays).astype(arrays[0].dtype),
+            ),
+            terms=sum(sizes),
         )
 
 
@@ -376,6 +392,7 @@ def _pointwise_bounds(dtype: Any, x: Array, gy: Array | None = None) -> Arrays:
 
 CASES: dict[str, Callable[[], list[KernelCase]]] = {
     "adam": lambda: list(adam_cases()),
+    "square_sum": lambda: list(square_sum_cases()),
     "attention": lambda: list(attention_cases()),
     "attention_grad": lambda: list(attention_grad_cases()),
     "code_sums": lambda: list(code_sums_cases()),

@@ -16,7 +16,7 @@ from tinyvq.models import VQVAE
 from tinyvq.nn import Module, Parameter
 from tinyvq.tensor import Tensor
 from tinyvq.training import checkpoint
-from tinyvq.training.guard import check_state, finite_values, guarded_backward
+from tinyvq.training.guard import GuardedBackward, check_state, finite_values, in_double
 from tinyvq.training.tokenizer import facts_of
 from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
@@ -29,12 +29,12 @@ class Weight(Module):
 
 
 def guarded(forward: Callable[[], Tensor], model: Module) -> tuple[float, float]:
-    def differentiate() -> float:
+    def differentiate() -> tuple[Any, None]:
         loss = forward()
         loss.backward()
-        return loss.item()
+        return in_double(loss), None
 
-    return guarded_backward(differentiate, model)
+    return GuardedBackward(differentiate, model)()[:2]
 
 
 def test_it_returns_the_loss_and_the_length_of_the_gradients() -> None:

@@ -251,9 +251,14 @@ def _adam() -> Call:
     settings: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
     arrays = _draw(p=(1021,), g=(1021,), m=(1021,))
     arrays["v"] = arrays["m"] ** 2
+    numbers = tinyvq_kernels.adam_numbers([1], **settings)
     return arrays, lambda p, g, m, v: tinyvq_kernels.adam(
-        [p], [g], [m], [v], steps=[1], **settings
+        [p], [g], [m], [v], numbers=numbers
     )
+
+
+def _square_sum() -> Call:
+    return _draw(x=(4099,)), lambda x: tinyvq_kernels.square_sum([x])
 
 
 CALLS: dict[str, Callable[[], Call]] = {
@@ -268,4 +273,5 @@ CALLS: dict[str, Callable[[], Call]] = {
     "group_norm": _group_norm,
     "group_norm_grad": _group_norm_grad,
     "adam": _adam,
+    "square_sum": _square_sum,
 }

@@ -11,11 +11,13 @@ arXiv:2104.03310, in the form of its authors' code, with max.
 import numpy as np
 
 from tinyvq import ops
-from tinyvq.backends import beside, read
+from tinyvq.backends import beside
 from tinyvq.errors import ConfigError
 from tinyvq.losses._logits import check_logits
 from tinyvq.nn import Buffer, Module
 from tinyvq.tensor import Tensor
+
+FAR = 1e30
 
 
 class LeCAM(Module):
@@ -36,17 +38,16 @@ class LeCAM(Module):
         self.weight = Buffer(np.zeros(()))  # what the weights add up to so far
 
     def __call__(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Compute the regulariser of a batch's logits; the means stay as they are.
-
-        Waits for a GPU, once.
-        """
+        """Compute the regulariser of a batch's logits; the means stay as they are."""
         check_logits("LeCAM", real, fake)
-        sums = self.sums.array
-        weight, *totals = read(self.weight.array, sums[0], sums[1])
-        if weight == 0:
-            return (real.sum() + fake.sum()) * 0.0
-        mean_real, mean_fake = (total / weight for total in totals)
-        above, below = ops.relu(real - mean_fake), ops.relu(mean_real - fake)
+        weight, sums = self.weight.array, self.sums.array
+        started = weight > 0
+        means = sums / np.where(started, weight, 1.0)
+        # Before the first batch the means are where no logit is beyond them.
+        mean_real = np.where(started, means[0], -FAR).astype(real.dtype)
+        mean_fake = np.where(started, means[1], FAR).astype(real.dtype)
+        above = ops.relu(ops.sub(real, Tensor.wrap(mean_fake)))
+        below = ops.relu(ops.sub(Tensor.wrap(mean_real), fake))
         return (above * above).mean() + (below * below).mean()
 
     def update(self, real: Tensor, fake: Tensor) -> None:

@@ -6,7 +6,6 @@ restarted = quantizer.update(output.stats)   once a step, after the optimiser's
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -30,14 +29,15 @@ class QuantizerStats:
     vectors     (N, D), the vectors that chose
     indices     (N,), what they chose
 
-    Figures are made of them when they are asked for, on the CPU.
+    Figures are made of them whenever they are asked for, on the CPU: a captured step
+    overwrites the arrays, not the object.
     """
 
     num_codes: int
     vectors: Array
     indices: Array
 
-    @cached_property
+    @property
     def counts(self) -> Indices:
         """How often each code was chosen, (M,) int64."""
         return np.bincount(on_host(self.indices), minlength=self.num_codes)
@@ -105,6 +105,12 @@ class Quantizer(Protocol):
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Take in what a training batch did, after the optimiser's step."""
+
+    def average(self, stats: QuantizerStats) -> Array | None:
+        """Do what of `update` is the arrays' alone, which can be captured."""
+
+    def settle(self, stats: QuantizerStats, dead: Array | None) -> CodebookUpdate:
+        """Do the rest of it, with what `average` returned."""
 
     def trained_codebook(self) -> Sequence[Parameter]:
         """List the parameters whose rows are codes: none for an EMA codebook."""

@@ -109,7 +109,15 @@ class SoftQuantizer(Module):
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Place the codebook after the first batch; later the optimiser moves it."""
+        self.average(stats)
+        return self.settle(stats, None)
+
+    def average(self, stats: QuantizerStats) -> None:
+        """Do nothing: this codebook has no running means."""
         check_stats("SoftQuantizer", stats, (self.num_codes, self.code_dim))
+
+    def settle(self, stats: QuantizerStats, dead: Array | None) -> CodebookUpdate:
+        """Place the codebook after the first batch; none of its codes is dead."""
         start = self.kmeans_start and self.updates.item() == 0
         if start:
             rng = self._rng.child("k-means")

@@ -8,7 +8,7 @@ import numpy as np
 from tinyvq_kernels import code_sums, nearest_code
 
 from tinyvq import ops
-from tinyvq.backends import beside, module_of
+from tinyvq.backends import beside, module_of, read
 from tinyvq.entropy import uniform_bits
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array
@@ -143,13 +143,16 @@ class VectorQuantizer(Module):
 
     def update(self, stats: QuantizerStats) -> CodebookUpdate:
         """Move the codebook by what a batch chose: start, running means, restarts."""
+        return self.settle(stats, self.average(stats))
+
+    def average(self, stats: QuantizerStats) -> Array | None:
+        """Do what of an update is the arrays' alone: the running means.
+
+        ->  how many codes are dead now, (), where it lives; None before the start
+        """
         check_stats("VectorQuantizer", stats, (self.num_codes, self.code_dim))
-        nothing = module_of(stats.indices).zeros(0, np.int64)
-        if self.updates.item() == 0 and self.kmeans_start:
-            self.start(stats.vectors)
-            return CodebookUpdate(started=True, restarted=nothing)
-        with self.updates.mutate() as updates:
-            updates += 1
+        if self._is_to_start():
+            return None
         sums, counts = code_sums(stats.vectors, stats.indices, self.num_codes)
         keep, take = self.decay, 1 - self.decay
         with (
@@ -167,8 +170,31 @@ class VectorQuantizer(Module):
                 chosen = counts > 0  # (M,)
                 means = total / np.where(chosen, size, 1)[:, None]
                 np.copyto(codebook, means, where=chosen[:, None])
-        restarted = self._restart(stats) if self.restart_below > 0 else nothing
-        return CodebookUpdate(started=False, restarted=restarted)
+        dead: Array = np.count_nonzero(self._dead())
+        return dead
+
+    def settle(self, stats: QuantizerStats, dead: Array | None) -> CodebookUpdate:
+        """Do what of an update Python decides: the start, and restarts of `dead` codes.
+
+        Waits for a GPU, if codes may die.
+        """
+        nothing = module_of(stats.indices).zeros(0, np.int64)
+        if self._is_to_start():
+            self.start(stats.vectors)
+            return CodebookUpdate(started=True, restarted=nothing)
+        with self.updates.mutate() as updates:
+            updates += 1
+        if self.restart_below == 0 or not read(dead)[0]:
+            return CodebookUpdate(started=False, restarted=nothing)
+        return CodebookUpdate(started=False, restarted=self._restart(stats))
+
+    def _is_to_start(self) -> bool:
+        return self.kmeans_start and self.updates.item() == 0
+
+    def _dead(self) -> Array:
+        """Tell which codes are chosen too seldom (M,)."""
+        size, average = self.cluster_size.array, self.average_size.array
+        return size < self.restart_below * average
 
     def start(self, vectors: Array) -> None:
         """Place the codebook by k-means over vectors (N, D)."""
@@ -194,8 +220,8 @@ class VectorQuantizer(Module):
         """
         n = len(stats.vectors)
         average = self.average_size.array
-        dead = np.flatnonzero(self.cluster_size.array < self.restart_below * average)
-        if dead.size == 0 or n == 0:
+        dead = np.flatnonzero(self._dead())
+        if n == 0:
             return dead
         rng = self._rng.child("restart", int(self.updates.item()))
         # Distinct positions while they last.

@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from tinyvq_kernels import Captured, address_of
+
 from tinyvq import ops
 from tinyvq.function import Array
 from tinyvq.losses import AdversarialName, LeCAM, adversarial_loss, feature_matching
 from tinyvq.models import ConvDiscriminator, PatchGAN
 from tinyvq.nn import frozen_statistics
-from tinyvq.optim import Adam
+from tinyvq.optim import Adam, Betas
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
-from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.guard import MOVED_WARM, GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import RunOptions
 from tinyvq.training.state import Stateful
-
-Betas = tuple[float, float]  # of an Adam
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class Adversary:
         self.optimizer = Adam(
             self.discriminator.parameters(), options.discriminator_lr, betas
         )
+        self.backward = GuardedBackward(self._differentiate, self.discriminator)
+        self.move = Captured(self._move, options.backend, MOVED_WARM)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -100,26 +102,33 @@ class Adversary:
         """Train the discriminator on originals and on made images, both constant."""
         options = self.options
         self.optimizer.lr = options.rate(step, options.discriminator_lr)
-
-        def differentiate() -> Array:
-            self._real = self.discriminator(originals)
-            self._fake = self.discriminator(made.detach())
-            loss = self.loss.discriminator(self._real, self._fake)
-            if options.lecam_weight > 0:
-                loss = loss + self.lecam(self._real, self._fake) * options.lecam_weight
-            loss.backward()
-            return in_double(loss)
-
-        loss, norm = guarded_backward(differentiate, self.discriminator)
-        self.optimizer.step()
-        real, fake = self._real, self._fake
-        self.lecam.update(real, fake)
+        self._inputs = originals, made
+        # A recording is of these very arrays.
+        key = address_of(originals.array), address_of(made.array)
+        loss, norm, self._logits = self.backward(key)
+        self.optimizer.count()
+        self.move(key)
+        real, fake = self._logits
         return Measures(
             discriminator_loss=loss,
             logits_real=lambda: real.array.mean().item(),
             logits_made=lambda: fake.array.mean().item(),
             discriminator_gradient_norm=norm,
         )
+
+    def _differentiate(self) -> tuple[Array, tuple[Tensor, Tensor]]:
+        originals, made = self._inputs
+        real = self.discriminator(originals)
+        fake = self.discriminator(made.detach())
+        loss = self.loss.discriminator(real, fake)
+        if self.options.lecam_weight > 0:
+            loss = loss + self.lecam(real, fake) * self.options.lecam_weight
+        loss.backward()
+        return in_double(loss), (real, fake)
+
+    def _move(self) -> None:
+        self.optimizer.move()
+        self.lecam.update(*self._logits)
 
 
 def to_be_judged(images: Tensor) -> Tensor:

@@ -3,14 +3,42 @@
 import numpy as np
 import numpy.typing as npt
 
-from tinyvq.backends import Backend, move
+from tinyvq.backends import Backend, Place, move
 from tinyvq.data import to_unit
 from tinyvq.tensor import Tensor
 
+Images = npt.NDArray[np.uint8]
 
-def batch_on(backend: Backend, images: npt.NDArray[np.uint8]) -> Tensor:
+
+def batch_on(backend: Backend, images: Images) -> Tensor:
     """Put images (N,H,W,C) on a backend, as models take them: floats -0.5 .. 0.5.
 
     Bytes cross over, a quarter of what their floats would be.
     """
     return Tensor.wrap(to_unit(move(images, backend)))
+
+
+class Feed:
+    """Puts the images of each step on a backend: on a GPU, into one and the same array.
+
+    A captured step reads them there.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._bytes = Place(backend)
+        self._unit: Tensor | None = None
+
+    def __call__(self, images: Images) -> Tensor:
+        """Put images (N,H,W,C) there, as models take them: floats -0.5 .. 0.5."""
+        unit = to_unit(self._bytes.fill(images))
+        if (
+            self.backend == "cpu"
+            or self._unit is None
+            or unit.shape != self._unit.shape
+        ):
+            self._unit = Tensor.wrap(unit)
+        else:
+            with self._unit.mutate() as kept:
+                kept[...] = unit
+        return self._unit

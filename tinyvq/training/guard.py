@@ -1,18 +1,21 @@
 """Stop before a NaN or infinite value spoils the model, and say where it came from."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from tinyvq_kernels import Captured, Checks, deferred_checks
 
-from tinyvq.backends import read
+from tinyvq.backends import on_host
 from tinyvq.errors import NonFiniteError, TinyvqError
 from tinyvq.function import Array, Function, Observer, observe
 from tinyvq.nn import Module
 from tinyvq.optim import grad_square
 from tinyvq.tensor import Tensor
+
+T = TypeVar("T")
 
 
 class _FirstBad(Observer):
@@ -61,48 +64,79 @@ def _stopped(step: int, problem: Exception) -> NonFiniteError:
     )
 
 
-def guarded_backward(
-    differentiate: Callable[[], Array], model: Module
-) -> tuple[float, float]:
-    """Make a step's gradients; check the loss and them before an optimiser sees them.
+# A backward pass is recorded at its third call: what reads its gradients, later.
+MOVED_WARM = 3
 
-    differentiate  runs forward and backward, and returns the loss, one float64 value,
-                   where it lies; called again where a value is bad, to find the first
+Differentiate = Callable[[], tuple[Array, T]]
+
+
+class GuardedBackward(Generic[T]):
+    """Makes a step's gradients; looks at them before an optimiser sees them.
+
+    differentiate  runs forward and backward; returns the loss, one float64 value where
+                   it lies, and what else the step needs. Called again where a value is
+                   bad, to find the first
     model          whose gradients these are
-    ->             the loss, and the length of all gradients together
-
-    Waits for a GPU: once, for both. Raises NonFiniteError naming the first op that made
-    a NaN or infinite value.
+    captured       whether a GPU may repeat it as it was recorded: then it reads what
+                   changes from arrays that stay (see `tinyvq_kernels.Captured`)
     """
-    model.zero_grad()
-    try:
-        loss, square = read(differentiate(), grad_square(model.parameters()))
-        norm = math.sqrt(square)
-        if math.isfinite(loss) and math.isfinite(norm):
-            return loss, norm
-    except ValueError as problem:  # a codebook search refuses NaN and inf by itself
-        raise _first_bad(differentiate, model) or problem from None
-    raise _first_bad(differentiate, model) or NonFiniteError(
-        "the loss or the length of its gradients is not finite"
-    )
+
+    def __init__(
+        self, differentiate: Differentiate[T], model: Module, captured: bool = True
+    ) -> None:
+        self.differentiate = differentiate
+        self.model = model
+        backend = model.backend if captured else "cpu"
+        self._run = Captured(self._differentiate, backend)
+        self._look = Captured(self._figures, backend, MOVED_WARM)
+
+    def __call__(self, key: Hashable = None) -> tuple[float, float, T]:
+        """Run; return the loss, the length of all gradients, and what else there is.
+
+        key  of what differentiate does, where that is not the same at each step
+
+        Waits for a GPU: once, for all. Raises NonFiniteError naming the first op that
+        made a NaN or infinite value.
+        """
+        try:
+            self._loss, self._checks, rest = self._run(key)
+            loss, square, *flags = on_host(self._look(key)).tolist()
+            self._checks.raise_if(any(flags))
+            norm = math.sqrt(square)
+            if math.isfinite(loss) and math.isfinite(norm):
+                return loss, norm, rest
+        except ValueError as problem:  # a codebook search refuses NaN and inf by itself
+            raise self._first_bad() or problem from None
+        raise self._first_bad() or NonFiniteError(
+            "the loss or the length of its gradients is not finite"
+        )
+
+    def _differentiate(self) -> tuple[Array, Checks, T]:
+        self.model.zero_grad()
+        with deferred_checks() as checks:
+            loss, rest = self.differentiate()
+        return loss, checks, rest
+
+    def _figures(self) -> Array:
+        """Put all that is read into one array: loss, square of the length, flags."""
+        flags = [flag[0].astype(np.float64) for flag in self._checks.flags.values()]
+        square = grad_square(self.model.parameters())
+        return np.stack([self._loss, square, *flags])
+
+    def _first_bad(self) -> NonFiniteError | None:
+        """Go through the step again, op by op, up to the first value that is bad."""
+        self.model.zero_grad()
+        try:
+            with observe(_FirstBad()):
+                self.differentiate()
+        except NonFiniteError as found:
+            return NonFiniteError(f"{found} finite, the first bad value of the step")
+        return None
 
 
 def in_double(loss: Tensor) -> Array:
-    """Give a loss as one float64 value, where it lies, for `guarded_backward`."""
+    """Give a loss as one float64 value, where it lies, for `GuardedBackward`."""
     return loss.array.astype(np.float64)
-
-
-def _first_bad(
-    differentiate: Callable[[], Array], model: Module
-) -> NonFiniteError | None:
-    """Go through the step again, op by op, up to the first value that is not finite."""
-    model.zero_grad()
-    try:
-        with observe(_FirstBad()):
-            differentiate()
-    except NonFiniteError as found:
-        return NonFiniteError(f"{found} finite, the first bad value of the step")
-    return None
 
 
 def check_state(state: Mapping[str, Array]) -> None:

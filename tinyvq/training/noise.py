@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from tinyvq_kernels import Captured
+
+from tinyvq.backends import Place
 from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.losses import AdversarialName
@@ -21,11 +24,12 @@ from tinyvq.training.adversary import (
     carry_back,
     to_be_judged,
 )
-from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.batches import Feed
+from tinyvq.training.guard import MOVED_WARM, GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
-from tinyvq.training.tokenizer import batch_of, use_of_codes
+from tinyvq.training.tokenizer import images_of_step, use_of_codes
 
 BETAS = (0.5, 0.999)  # of both Adams, as in arXiv:1511.06434
 
@@ -109,6 +113,9 @@ class GANTask(Parted):
         self.model = build_generator(options, facts).to(options.backend)
         self.adversary = Adversary(options, facts, BETAS)
         self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
+        self.feed, self.drawn = Feed(options.backend), Place(options.backend)
+        self.backward = GuardedBackward(self._differentiate, self.model)
+        self.move = Captured(self._move, options.backend, MOVED_WARM)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -120,13 +127,13 @@ class GANTask(Parted):
 
     def batch(self, step: int) -> Tensor:
         """Select the originals (N,H,W,C) of a step."""
-        return batch_of(self.images, self.options, step)
+        return self.feed(images_of_step(self.images, self.options, step))
 
     def noise(self, step: int) -> Tensor:
         """Draw the noise (N,Z) of a step."""
         stream = Stream(self.options.seed, "noise to train", step)
         noise = self.model.noise(self.options.batch_size, stream)
-        return noise.to(self.options.backend)
+        return Tensor.wrap(self.drawn.fill(noise.array))
 
     def step(self, step: int) -> Measures:
         """Do the generator's step, then the discriminator's on what it made."""
@@ -136,23 +143,31 @@ class GANTask(Parted):
 
     def _generator_step(self, step: int, originals: Tensor, noise: Tensor) -> Measures:
         """Move the generator, and nothing of the discriminator."""
+        self._inputs = originals, noise
         self.optimizer.lr = self.options.rate(step, self.options.lr)
-
-        def differentiate() -> Array:
-            self.made, *losses = self._make(noise)
-            copy = to_be_judged(self.made)
-            verdict = self.adversary.verdict(copy, originals)
-            (push,) = grad(verdict, [copy])
-            carry_back(self.made, push.array, *losses)
-            return sum((in_double(loss) for loss in losses), in_double(verdict))
-
-        loss, norm = guarded_backward(differentiate, self.model)
-        self.optimizer.step()
+        loss, norm, (self.made, self.output) = self.backward()
+        self.optimizer.count()
+        self.dead = self.move()
         return Measures(loss=loss, gradient_norm=norm, lr=self.optimizer.lr)
 
-    def _make(self, noise: Tensor) -> tuple[Tensor, ...]:
-        """Make images (N,H,W,C) of noise; after them, losses of the generator's own."""
-        return (self.model.generate(noise),)
+    def _differentiate(self) -> tuple[Array, tuple[Tensor, NoiseOutput | None]]:
+        originals, noise = self._inputs
+        made, output = self._make(noise)
+        losses = () if output is None else (output.quantizer_loss,)
+        copy = to_be_judged(made)
+        verdict = self.adversary.verdict(copy, originals)
+        (push,) = grad(verdict, [copy])
+        carry_back(made, push.array, *losses)
+        total = sum((in_double(loss) for loss in losses), in_double(verdict))
+        return total, (made, output)
+
+    def _move(self) -> Array | None:
+        self.optimizer.move()
+        return None
+
+    def _make(self, noise: Tensor) -> tuple[Tensor, NoiseOutput | None]:
+        """Make images (N,H,W,C) of noise; beside them, what else a codebook gives."""
+        return self.model.generate(noise), None
 
     def validate(self) -> dict[str, float]:
         """Measure nothing: what is made has no original to be held against."""
@@ -165,17 +180,21 @@ class NoiseTask(GANTask):
     model: NoiseVQGAN
     output: NoiseOutput
 
-    def _make(self, noise: Tensor) -> tuple[Tensor, ...]:
-        self.output = self.model(noise)
-        return self.output.images, self.output.quantizer_loss
+    def _make(self, noise: Tensor) -> tuple[Tensor, NoiseOutput | None]:
+        output = self.model(noise)
+        return output.images, output
+
+    def _move(self) -> Array | None:
+        super()._move()
+        return self.model.quantizer.average(self.output.stats)
 
     def _generator_step(self, step: int, originals: Tensor, noise: Tensor) -> Measures:
         """Move the generator, then the codebook by what the noise chose."""
         measures = super()._generator_step(step, originals, noise)
-        output = self.output
-        self.model.quantizer.update(output.stats)
+        stats = self.output.stats
+        self.model.quantizer.settle(stats, self.dead)
         return (
             measures
-            | use_of_codes(output.stats)
-            | Measures(quantizer_loss=output.quantizer_loss.item)
+            | use_of_codes(stats)
+            | Measures(quantizer_loss=self.output.quantizer_loss.item)
         )

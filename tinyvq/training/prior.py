@@ -19,7 +19,7 @@ from tinyvq.optim import AdamW, clip_grad_norm
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, no_grad
 from tinyvq.training.evaluation import BATCH, encoded
-from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.guard import GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import RunOptions
 from tinyvq.training.state import Parted, Stateful
@@ -171,12 +171,14 @@ class PriorTask(Parted):
         chosen = batch_indices(len(train), options.batch_size, step, options.seed)
         self.optimizer.lr = options.rate(step, options.lr)
 
-        def differentiate() -> Array:
+        def differentiate() -> tuple[Array, None]:
             loss = _loss(self.prior, train, chosen)
             loss.backward()
-            return in_double(loss)
+            return in_double(loss), None
 
-        nats, norm = guarded_backward(differentiate, self.prior)
+        # Not captured: the codes, and the masks of dropout, come from the host.
+        backward = GuardedBackward(differentiate, self.prior, captured=False)
+        nats, norm, _ = backward()
         clip_grad_norm(self.prior.parameters(), options.clip, norm)
         self.optimizer.step()
         return Measures(

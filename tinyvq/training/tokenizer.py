@@ -1,22 +1,25 @@
 """What a VQ-VAE and a VQ-GAN have in common: images in, a tokenizer trained."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from tinyvq_kernels import Captured
 
 from tinyvq import data
 from tinyvq.data import ImageData, batch_indices
 from tinyvq.errors import ConfigError, DataError
+from tinyvq.function import Array
 from tinyvq.messages import say
 from tinyvq.models import TUNED, VQVAE, QuantizerName, VQVAEOutput
-from tinyvq.optim import Optimizer
+from tinyvq.optim import Adam, Betas
 from tinyvq.quantizers import QuantizerStats
 from tinyvq.tensor import Tensor
-from tinyvq.training.batches import batch_on
+from tinyvq.training.batches import Feed, Images
 from tinyvq.training.evaluation import evaluate
+from tinyvq.training.guard import MOVED_WARM
 from tinyvq.training.measures import Measure, Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
@@ -102,11 +105,12 @@ def facts_of(images: ImageData) -> dict[str, Any]:
     }
 
 
-def batch_of(images: ImageData, options: ImageOptions, step: int) -> Tensor:
-    """Select the training images (N,H,W,C) of a step."""
+def images_of_step(images: ImageData, options: ImageOptions, step: int) -> Images:
+    """Select the training images (N,H,W,C) of a step, as bytes."""
     train = images.split("train").images
     chosen = batch_indices(len(train), options.batch_size, step, options.seed)
-    return batch_on(options.backend, train[chosen])
+    selected: Images = train[chosen]
+    return selected
 
 
 def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
@@ -136,6 +140,9 @@ def use_of_codes(stats: QuantizerStats) -> Measures:
 class TokenizerTask(Parted):
     """What each step of a tokenizer's training shares; see `loop.Task`."""
 
+    betas: Betas = (0.9, 0.999)
+    output: VQVAEOutput
+
     def __init__(
         self, options: TokenizerOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
@@ -143,27 +150,39 @@ class TokenizerTask(Parted):
         self.batch_size = options.batch_size
         self.images = images
         self.model = build(options, facts).to(options.backend)
+        self.optimizer = Adam(self.model.parameters(), options.lr, self.betas)
+        self.feed = Feed(options.backend)
+        self.move = Captured(self._move, options.backend, MOVED_WARM)
         self._collapsed = False
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
-        return {"model": self.model}
+        return {"model": self.model, "adam": self.optimizer}
 
     def batch(self, step: int) -> Tensor:
         """Select the images (N,H,W,C) of a step."""
-        return batch_of(self.images, self.options, step)
+        return self.feed(images_of_step(self.images, self.options, step))
 
     def step(self, step: int) -> Measures:
         """Do one training step; return what it measured."""
         raise NotImplementedError(f"{type(self).__name__}.step")
 
-    def update_codebook(self, stats: QuantizerStats, optimizer: Optimizer) -> Measures:
-        """Move the codebook by what a batch chose, after the optimiser's step."""
-        quantizer = self.model.quantizer
-        update = quantizer.update(stats)
+    def update(self, key: Hashable = None) -> Measures:
+        """Move the weights, then the codebook by what the batch chose.
+
+        key  the key of the backward pass, whose gradients these are
+        """
+        self.optimizer.count()
+        dead = self.move(key)
+        stats, quantizer = self.output.stats, self.model.quantizer
+        update = quantizer.settle(stats, dead)
         for codebook in quantizer.trained_codebook():
-            optimizer.reset_rows(codebook, update.moved)
+            self.optimizer.reset_rows(codebook, update.moved)
         return use_of_codes(stats) | Measures(codes_restarted=len(update.restarted))
+
+    def _move(self) -> Array | None:
+        self.optimizer.move()
+        return self.model.quantizer.average(self.output.stats)
 
     def nmse(self, output: VQVAEOutput) -> Measure:
         """Measure a batch's squared error over the variance of the training pixels."""

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from tinyvq_kernels import Captured
+
+from tinyvq.backends import Place
 from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.models import VAE, VAEOutput
@@ -11,12 +14,13 @@ from tinyvq.models._vae import BETA, LATENT_DIM
 from tinyvq.optim import Adam
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
+from tinyvq.training.batches import Feed
 from tinyvq.training.evaluation import evaluate_vae
-from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.training.guard import MOVED_WARM, GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
-from tinyvq.training.tokenizer import VALIDATION_IMAGES, batch_of
+from tinyvq.training.tokenizer import VALIDATION_IMAGES, images_of_step
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ class VAETask(Parted):
         self.images = images
         self.model = build_vae(options, facts).to(options.backend)
         self.optimizer = Adam(self.model.parameters(), options.lr)
+        self.feed, self.drawn = Feed(options.backend), Place(options.backend)
+        self.backward = GuardedBackward(self._differentiate, self.model)
+        self.move = Captured(self.optimizer.move, options.backend, MOVED_WARM)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -81,27 +88,22 @@ class VAETask(Parted):
 
     def batch(self, step: int) -> Tensor:
         """Select the images (N,H,W,C) of a step."""
-        return batch_of(self.images, self.options, step)
+        return self.feed(images_of_step(self.images, self.options, step))
 
     def noise(self, step: int) -> Tensor:
         """Draw the noise (N,Z) of a step, by which z is drawn."""
         stream = Stream(self.options.seed, "noise to encode", step)
         noise = self.model.noise(self.options.batch_size, stream)
-        return noise.to(self.options.backend)
+        return Tensor.wrap(self.drawn.fill(noise.array))
 
     def step(self, step: int) -> Measures:
         """Do one step: draw z, differentiate, move the weights."""
-        x, noise = self.batch(step), self.noise(step)
+        self._inputs = self.batch(step), self.noise(step)
         lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
-
-        def differentiate() -> Array:
-            self.output = self.model(x, noise)
-            self.output.loss.backward()
-            return in_double(self.output.loss)
-
-        loss, norm = guarded_backward(differentiate, self.model)
-        self.optimizer.step()
-        output, variance = self.output, self.model.pixel_variance
+        loss, norm, output = self.backward()
+        self.optimizer.count()
+        self.move()
+        self.output, variance = output, self.model.pixel_variance
         return Measures(
             loss=loss,
             nmse=lambda: output.mse.item() / variance,
@@ -109,6 +111,11 @@ class VAETask(Parted):
             gradient_norm=norm,
             lr=lr,
         )
+
+    def _differentiate(self) -> tuple[Array, VAEOutput]:
+        output = self.model(*self._inputs)
+        output.loss.backward()
+        return in_double(output.loss), output
 
     def validate(self) -> dict[str, float]:
         """Measure the model on the validation split, or on a glance of it."""

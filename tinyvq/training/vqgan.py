@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from tinyvq import ops
+from tinyvq.backends import Place
 from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.losses import PerceptualLoss, adaptive_weight
-from tinyvq.models import SqueezeNet
+from tinyvq.models import SqueezeNet, VQVAEOutput
 from tinyvq.nn import Module, Parameter
-from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor, grad
 from tinyvq.training.adversary import (
     Adversary,
@@ -23,8 +25,8 @@ from tinyvq.training.adversary import (
     carry_back,
     to_be_judged,
 )
-from tinyvq.training.guard import guarded_backward, in_double
-from tinyvq.training.measures import Measure, Measures
+from tinyvq.training.guard import GuardedBackward, in_double
+from tinyvq.training.measures import Measures
 from tinyvq.training.state import Stateful
 from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
 
@@ -91,6 +93,7 @@ class VQGANTask(TokenizerTask):
     """One step after another of a VQ-GAN; see `loop.Task`."""
 
     options: VQGANOptions
+    betas = BETAS
 
     def __init__(
         self, options: VQGANOptions, images: ImageData, facts: Mapping[str, Any]
@@ -102,67 +105,71 @@ class VQGANTask(TokenizerTask):
             if options.perceptual_weight > 0
             else None
         )
-        self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
         self.last_weight = last_weight(self.model)
+        self.pressure = Place(options.backend)
+        self.backward = GuardedBackward(self._differentiate, self.model)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
-        return {
-            **super().parts(),
-            "adam": self.optimizer,
-            **self.adversary.parts(),
-        }
+        return {**super().parts(), **self.adversary.parts()}
 
     def step(self, step: int) -> Measures:
         """Do the generator's step, then the discriminator's on what it made."""
         x = self.batch(step)
         measures = self._generator_step(step, x)
         if self.options.judges(step):
-            measures |= self.adversary.step(step, x, self.output.reconstruction)
+            made = self.output.reconstruction
+            measures |= self.adversary.step(step, x, made)
         return measures
 
     def _generator_step(self, step: int, x: Tensor) -> Measures:
         """Move encoder and decoder, then the codebook."""
-        options, model = self.options, self.model
+        options, self.x = self.options, x
         self.optimizer.lr = options.rate(step, options.lr)
         pressure = options.pressure(step)
-        measures: dict[str, Measure] = {}
-
-        def differentiate() -> Array:
-            output = self.output = model(x)
-            made = to_be_judged(output.reconstruction)
-            wanted = ops.mse_loss(made, x) / model.pixel_variance
-            if self.perceptual is not None:
-                seen = self.perceptual(made, x)
-                measures["perceptual_distance"] = seen.item
-                wanted = wanted + seen * options.perceptual_weight
-            gradient = grad(wanted, [made])[0].array  # (N,H,W,C)
-            loss = in_double(wanted) + in_double(output.quantizer_loss)
-            if pressure > 0:
-                verdict = self.adversary.verdict(made, x)
-                push = grad(verdict, [made])[0].array  # (N,H,W,C)
-                weight = self._weight(output.reconstruction, gradient, push)
-                gradient = gradient + gradient.dtype.type(pressure * weight) * push
-                loss = loss + pressure * weight * in_double(verdict)
-                measures["adversarial_loss"] = verdict.item
-                measures["adaptive_weight"] = weight
-                measures["pressure"] = pressure
-            carry_back(output.reconstruction, gradient, output.quantizer_loss)
-            return loss
-
-        loss, norm = guarded_backward(differentiate, model)
-        self.optimizer.step()
+        self.pressed = pressure > 0
+        self.pressure_now = self.pressure.fill(np.array(pressure))
+        loss, norm, (self.output, measures) = self.backward(self.pressed)
+        if self.pressed:
+            measures = measures | Measures(pressure=pressure)
         return (
             Measures(loss=loss, nmse=self.nmse(self.output))
-            | self.update_codebook(self.output.stats, self.optimizer)
-            | Measures(**measures, gradient_norm=norm, lr=self.optimizer.lr)
+            | self.update(self.pressed)
+            | measures
+            | Measures(gradient_norm=norm, lr=self.optimizer.lr)
         )
 
-    def _weight(self, made: Tensor, gradient: Any, push: Any) -> float:
+    def _differentiate(self) -> tuple[Array, tuple[VQVAEOutput, Measures]]:
+        model, x, measures = self.model, self.x, Measures()
+        output = model(x)
+        made = to_be_judged(output.reconstruction)
+        wanted = ops.mse_loss(made, x) / model.pixel_variance
+        if self.perceptual is not None:
+            seen = self.perceptual(made, x)
+            measures |= Measures(perceptual_distance=seen.item)
+            wanted = wanted + seen * self.options.perceptual_weight
+        gradient = grad(wanted, [made])[0].array  # (N,H,W,C)
+        loss = in_double(wanted) + in_double(output.quantizer_loss)
+        if self.pressed:
+            verdict = self.adversary.verdict(made, x)
+            push = grad(verdict, [made])[0].array  # (N,H,W,C)
+            weight = self._weight(output.reconstruction, gradient, push)
+            share = self.pressure_now * weight  # (), float64
+            gradient = gradient + share.astype(gradient.dtype) * push
+            loss = loss + share * in_double(verdict)
+            measures |= Measures(
+                adversarial_loss=verdict.item, adaptive_weight=weight.item
+            )
+        carry_back(output.reconstruction, gradient, output.quantizer_loss)
+        return loss, (output, measures)
+
+    def _weight(self, made: Tensor, gradient: Array, push: Array) -> Array:
         """Weigh the adversary by two gradients (N,H,W,C) at the images made."""
         options = self.options
         if options.weighting == "fixed":
-            return options.adversarial_weight
+            return np.full_like(
+                gradient, options.adversarial_weight, np.float64, shape=()
+            )
         of_reconstruction, of_adversary = (
             grad(made, [self.last_weight], Tensor.wrap(g), retain_graph=True)[0].array
             for g in (gradient, push)

@@ -6,10 +6,9 @@ from typing import Any
 
 from tinyvq.data import ImageData
 from tinyvq.function import Array
-from tinyvq.optim import Adam
-from tinyvq.training.guard import guarded_backward, in_double
+from tinyvq.models import VQVAEOutput
+from tinyvq.training.guard import GuardedBackward, in_double
 from tinyvq.training.measures import Measures
-from tinyvq.training.state import Stateful
 from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
 
 
@@ -27,26 +26,20 @@ class VQVAETask(TokenizerTask):
         self, options: VQVAEOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
         super().__init__(options, images, facts)
-        self.optimizer = Adam(self.model.parameters(), options.lr)
-
-    def parts(self) -> dict[str, Stateful]:
-        """Name all that moves."""
-        return {**super().parts(), "adam": self.optimizer}
+        self.backward = GuardedBackward(self._differentiate, self.model)
 
     def step(self, step: int) -> Measures:
         """Do one step: look up, differentiate, move weights, then the codebook."""
-        x = self.batch(step)
+        self.x = self.batch(step)
         lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
-
-        def differentiate() -> Array:
-            self.output = self.model(x)
-            self.output.loss.backward()
-            return in_double(self.output.loss)
-
-        loss, norm = guarded_backward(differentiate, self.model)
-        self.optimizer.step()
+        loss, norm, self.output = self.backward()
         return (
             Measures(loss=loss, nmse=self.nmse(self.output))
-            | self.update_codebook(self.output.stats, self.optimizer)
+            | self.update()
             | Measures(gradient_norm=norm, lr=lr)
         )
+
+    def _differentiate(self) -> tuple[Array, VQVAEOutput]:
+        output = self.model(self.x)
+        output.loss.backward()
+        return in_double(output.loss), output

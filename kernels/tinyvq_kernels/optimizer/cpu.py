@@ -25,12 +25,7 @@ def adam(
     gradients: Sequence[Array],
     m: Sequence[Array],
     v: Sequence[Array],
-    rates: Sequence[float],
-    roots: Sequence[float],
-    beta1: float,
-    beta2: float,
-    eps: float,
-    shrink: float,
+    numbers: Array,
 ) -> None:
     """Update in place; arguments as in the reference."""
     gradients = [flat(g) for g in gradients]  # held until the call is over
@@ -42,11 +37,8 @@ def adam(
     first = (
         np.arange(owner.size) - np.repeat(blocks.cumsum() - blocks, blocks)
     ) * BLOCK
-    dtype = parameters[0].dtype
-    # 1 - β in double: in float32, 1 - 0.999 is off by 1 part in 80,000.
-    factors = np.array([beta1, 1 - beta1, beta2, 1 - beta2, eps, 1 - shrink], dtype)
-    of_each = np.array([rates, roots], dtype)
-    _update(addresses.reshape(4, -1), sizes, owner, first, of_each, factors)
+    of_each = numbers[:-6].reshape(2, -1)  # rates and roots
+    _update(addresses.reshape(4, -1), sizes, owner, first, of_each, numbers[-6:])
 
 
 def _adam_blocks(

@@ -1,0 +1,73 @@
+"""`make gpu`: check, then measure, then write."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import tinyvq_kernels as kernels
+
+from benchmarks.gpu.calls import convolutions, roofs, searches
+from benchmarks.gpu.steps import vqgan_steps, vqvae_steps
+from benchmarks.gpu.timing import Figures, one_stream
+from benchmarks.record import RESULTS, ROOT, environment, write_json
+from tinyvq.messages import say
+
+
+def check() -> None:
+    """Run the tests that need a GPU; end with their status where one fails."""
+    words = ["-m", "pytest", "-q", "-x", "-m", "gpu", "tests/kernels", "tests/device"]
+    status = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=os.environ | {"TINYVQ_REQUIRE_GPU": "1"},
+        check=False,
+    ).returncode
+    if status:
+        sys.exit(status)
+
+
+PARTS: dict[str, Callable[[], Figures]] = {
+    "roofs": roofs,
+    "nearest_code": searches,
+    "convolutions": convolutions,
+    "vqvae_step": vqvae_steps,
+    "vqgan_step": vqgan_steps,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check, measure, write; a part that fails is told, and the others go on."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--unchecked", action="store_true", help="measure alone")
+    asked = parser.parse_args(argv)
+    try:
+        cupy = kernels.require_cuda()
+    except kernels.CudaUnavailable as missing:
+        say(f"error: {missing}")
+        return 1
+    if not asked.unchecked:
+        check()
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    result: Figures = {"gpu": name, "environment": environment(), "failed": {}}
+    with one_stream():
+        for part in asked.parts or PARTS:
+            began = time.perf_counter()
+            try:
+                result[part] = PARTS[part]()
+            except Exception as problem:  # what was measured before is kept
+                result["failed"][part] = f"{type(problem).__name__}: {problem}"
+            say(f"{part}: {time.perf_counter() - began:.0f} s")
+    path = RESULTS / f"{name.lower().replace(' ', '-')}.json"
+    write_json(path, result)
+    say(f"wrote {path}")
+    for part, reason in result["failed"].items():
+        say(f"{part} failed: {reason}")
+    return int(bool(result["failed"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
