@@ -45,7 +45,10 @@ Sizes = tuple[int, int, int, int, int, bool]  # B, T, S, E, F, causal
 
 
 def sizes() -> Iterator[Sizes]:
-    """Around tiles of 6 queries, blocks of 48, links of 64, panels of 8, 16 and 32."""
+    """Around tiles of 6 queries, blocks of 48, links of 64, panels of 8, 16 and 32.
+
+    And around what CUDA takes: 32 rows by 64, in widths up to 32, 64 and 128.
+    """
     for t in (0, 1, 5, 6, 7, 12, 47, 48, 49, 97):
         yield 2, t, t + 1, 3, 2, True
         yield 1, t, 4, 5, 3, False
@@ -60,6 +63,10 @@ def sizes() -> Iterator[Sizes]:
     yield 2, 49, 49, 32, 32, True  # as a prior has it
     yield 1, 100, 100, 40, 24, False
     yield 300, 6, 6, 5, 4, True
+    yield 1, 70, 135, 64, 48, True
+    yield 1, 33, 66, 128, 100, False
+    yield 1, 9, 70, 130, 5, False
+    yield 1, 9, 70, 5, 130, True
 
 
 def label_of(case: Sizes) -> str:
@@ -77,51 +84,47 @@ def operands(case: Sizes) -> tuple[Array, Array, Array]:
 
 def attention_cases() -> Iterator[KernelCase]:
     """The forward pass: y, and log Σ e^s."""
-    for case in sizes():
-        causal = case[-1]
-
-        def call(q: Array, k: Array, v: Array, causal: bool = causal) -> Arrays:
-            return tinyvq_kernels.attention(q, k, v, causal)
-
-        def bounds(
-            dtype: npt.DTypeLike, *given: Array, causal: bool = causal
-        ) -> Arrays:
-            exact = attention_off(np.float64, *given, causal)
-            return tuple(map(np.add, attention_off(dtype, *given, causal), exact))
-
-        _, _, s, e, _, _ = case
-        yield KernelCase(
-            *("attention", label_of(case), operands(case), call),
-            terms=s + e,
-            bounds=bounds,
-        )
+    return map(attention_case, sizes())
 
 
 def attention_grad_cases() -> Iterator[KernelCase]:
     """The backward pass, with the lse of a forward one."""
-    for case in sizes():
-        b, t, s, e, f, causal = case
-        q, k, v = operands(case)
-        with use_kernels(attention="reference"):
-            _, lse = tinyvq_kernels.attention(q, k, v, causal)
+    return map(attention_grad_case, sizes())
 
-        def call(*arrays: Array, causal: bool = causal) -> Arrays:
-            return tinyvq_kernels.attention_grad(*arrays, causal)
 
-        def bounds(
-            dtype: npt.DTypeLike, *given: Array, causal: bool = causal
-        ) -> Arrays:
-            exact = gradients_off(np.float64, *given, causal)
-            return tuple(map(np.add, gradients_off(dtype, *given, causal), exact))
+def attention_case(case: Sizes) -> KernelCase:
+    """The forward pass at some sizes."""
+    _, _, s, e, _, causal = case
 
-        yield KernelCase(
-            "attention_grad",
-            label_of(case),
-            (q, k, v, lse, draw("gy", b, t, f)),
-            call,
-            terms=s + e + f + t,
-            bounds=bounds,
-        )
+    def bounds(dtype: npt.DTypeLike, *given: Array) -> Arrays:
+        exact = attention_off(np.float64, *given, causal)
+        return tuple(map(np.add, attention_off(dtype, *given, causal), exact))
+
+    return KernelCase(
+        *("attention", label_of(case), operands(case)),
+        lambda q, k, v: tinyvq_kernels.attention(q, k, v, causal),
+        terms=s + e,
+        bounds=bounds,
+    )
+
+
+def attention_grad_case(case: Sizes) -> KernelCase:
+    """The backward pass at some sizes."""
+    b, t, s, e, f, causal = case
+    q, k, v = operands(case)
+    with use_kernels(attention="reference"):
+        _, lse = tinyvq_kernels.attention(q, k, v, causal)
+
+    def bounds(dtype: npt.DTypeLike, *given: Array) -> Arrays:
+        exact = gradients_off(np.float64, *given, causal)
+        return tuple(map(np.add, gradients_off(dtype, *given, causal), exact))
+
+    return KernelCase(
+        *("attention_grad", label_of(case), (q, k, v, lse, draw("gy", b, t, f))),
+        lambda *arrays: tinyvq_kernels.attention_grad(*arrays, causal),
+        terms=s + e + f + t,
+        bounds=bounds,
+    )
 
 
 class Weights(NamedTuple):

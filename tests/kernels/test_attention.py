@@ -1,15 +1,43 @@
 """What attention promises by itself: its door, and what a row depends on."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from emulated import is_emulated, needs_compiler
 from kernel_case import Array, draw
-from tinyvq_kernels import attention, attention_grad, use_kernels
+from tinyvq_kernels import attention, attention_grad, kernels, use_kernels
 
 VARIANTS = ("reference", "fused")
+# What keeps to more than the reference does: each kernel with each of its dtypes.
+every_fast_kernel = pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [
+        pytest.param(*which, marks=needs_compiler if is_emulated(kernel) else ())
+        for kernel in kernels("attention")
+        if kernel.backend == "cpu"
+        if kernel.variant not in ("reference", "cuda_emulated")
+        for which in product([kernel.variant], kernel.dtypes)
+    ],
+)
+every_variant = pytest.mark.parametrize(
+    "variant",
+    [
+        *VARIANTS,
+        pytest.param("cuda_emulated_plain", marks=needs_compiler),
+        pytest.param("cuda_emulated_fused", marks=needs_compiler),
+    ],
+)
+runs_here = pytest.mark.usefixtures("chosen")
+
+
+@pytest.fixture
+def chosen(variant: str) -> Iterator[None]:
+    with use_kernels(attention=variant, attention_grad=variant):
+        yield
 
 
 def ones(*shape: int, dtype: str = "float32") -> Array:
@@ -104,7 +132,8 @@ def same_bits(a: Array, b: Array) -> bool:
     return a.tobytes() == b.tobytes()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@runs_here
+@every_fast_kernel
 @pytest.mark.parametrize(("queries", "keys"), [(137, 137), (60, 137)])
 def test_a_query_alone_gets_the_same_bits(dtype: str, queries: int, keys: int) -> None:
     """One query and the keys that it sees: a step with a cache."""
@@ -119,7 +148,8 @@ def test_a_query_alone_gets_the_same_bits(dtype: str, queries: int, keys: int) -
             assert same_bits(its_lse[:, 0], lse[:, t])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@runs_here
+@every_fast_kernel
 def test_neither_other_queries_nor_other_items_matter(dtype: str) -> None:
     q, k, v = operands(3, 101, 70, dtype)
     y, lse = attention(q, k, v, False)
@@ -129,7 +159,8 @@ def test_neither_other_queries_nor_other_items_matter(dtype: str) -> None:
         assert same_bits(its_lse, lse[1:2, first:last])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@runs_here
+@every_fast_kernel
 def test_what_is_hidden_moves_nothing(dtype: str) -> None:
     """Keys and values beyond, and gradients of the queries before them."""
     q, k, v = operands(2, 100, 100, dtype)
@@ -152,7 +183,8 @@ def test_what_is_hidden_moves_nothing(dtype: str) -> None:
         assert same_bits(its_gv[:, t + 1 :], gv[:, t + 1 :])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@runs_here
+@every_fast_kernel
 @pytest.mark.parametrize("seen", [1, 6, 17, 49])
 def test_a_score_that_is_no_number_spoils_its_rows_alone(dtype: str, seen: int) -> None:
     q, k, v = operands(2, 49, 49, dtype)
@@ -167,27 +199,32 @@ def test_a_score_that_is_no_number_spoils_its_rows_alone(dtype: str, seen: int) 
     assert same_bits(its_lse[1, : seen - 1], lse[1, : seen - 1])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_scores_far_out_make_neither_infinity_nor_nan(dtype: str, variant: str) -> None:
-    q, k, v = operands(1, 9, 40, dtype)
-    with use_kernels(attention=variant, attention_grad=variant):
-        y, lse = attention(1e4 * q, 1e4 * k, v, False)
-        gradients = attention_grad(1e4 * q, 1e4 * k, v, lse, y, False)
+@runs_here
+@every_fast_kernel
+def test_scores_far_out_make_neither_infinity_nor_nan(dtype: str) -> None:
+    q, k, v = operands(1, 9, 150, dtype)
+    y, lse = attention(1e4 * q, 1e4 * k, v, False)
+    gradients = attention_grad(1e4 * q, 1e4 * k, v, lse, y, False)
     best = (q.astype(np.float64) @ k.swapaxes(1, 2)).argmax(axis=2)
     np.testing.assert_array_equal(y[0], v[0, best[0]])
     assert all(np.isfinite(g).all() for g in (lse, *gradients))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_gradient_of_a_nearly_sure_row_keeps_its_digits(variant: str) -> None:
+@runs_here
+@every_variant
+@pytest.mark.parametrize("sure", [0, 1, 2, 16, 70, 139])
+@pytest.mark.parametrize("keys", [3, 140])
+def test_the_gradient_of_a_nearly_sure_row_keeps_its_digits(
+    keys: int, sure: int
+) -> None:
     """Keys 20 apart, values of 900: all shares but one are e⁻²⁰, and so are gs."""
-    scores, values = np.array([0.0, -20, -21]), np.array([900.0, 901, 899])
+    sure = min(sure, keys - 1)
+    scores, values = np.full(keys, -20.0), 901.0 + np.arange(keys) % 2
+    scores[sure], values[sure], scores[(sure + 1) % keys] = 0, 900, -21
     q = ones(1, 1, 1)
-    k, v = (a.astype("float32").reshape(1, 3, 1) for a in (scores, values))
-    with use_kernels(attention=variant, attention_grad=variant):
-        _, lse = attention(q, k, v, False)
-        _, gk, _ = attention_grad(q, k, v, lse, q, False)
+    k, v = (a.astype("float32").reshape(1, keys, 1) for a in (scores, values))
+    _, lse = attention(q, k, v, False)
+    _, gk, _ = attention_grad(q, k, v, lse, q, False)
     share = np.exp(scores) / np.exp(scores).sum()
     wanted = share * (values - 900 - (share * (values - 900)).sum())
     # scores and lse are exact, but for e⁻²⁰; e^x, and a few roundings

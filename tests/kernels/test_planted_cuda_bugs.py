@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tinyvq_kernels
+from attention_cases import attention_case, attention_grad_case
 from cases import _matmul_case
 from emulated import needs_compiler
 from kernel_case import KernelCase, draw
@@ -215,11 +216,85 @@ def register_matmul_bugs() -> Iterator[Bug]:
     )
 
 
+def attention_bugs() -> Iterator[Bug]:
+    # Two tiles of queries and of keys, and rows that are no multiples of 16 bytes.
+    file = "softmax_attention/attention_fused.cu"
+    case = attention_case((2, 37, 67, 9, 10, True))
+    long = attention_case((1, 7, 135, 9, 10, False))
+    yield Bug(
+        *("no barrier before the panels are filled", file, "fused", case),
+        *("__syncthreads();  // nobody needs what was in the panels\n", "", "race"),
+    )
+    yield Bug(
+        *("no barrier before the weights are used", file, "fused", case),
+        "__syncthreads();  // w is whole, and nobody needs what was in the panel\n",
+        *("", "race"),
+    )
+    yield Bug(
+        *("a key too many is seen", file, "fused", case),
+        *("tile[i][j] = c < seen ?", "tile[i][j] = c <= seen ?", "parity"),
+    )
+    yield Bug(
+        *("what was added up does not shrink", file, "fused", long),
+        *("sums[i][o] *= shrink;", ";", "parity"),
+    )
+    yield Bug(
+        *("weights that are 0 are not stored", file, "fused", case),
+        *("w_rc[r * NEXT + threadIdx.x", "if (w > 0) w_rc[r * NEXT + threadIdx.x"),
+        "uninitialised",
+    )
+    yield Bug(
+        *("float4 whatever the width", file, "fused", case),
+        *("bool aligned = a.width % 4 == 0;", "bool aligned = true;", "alignment"),
+    )
+    yield Bug(
+        *("rows are not counted", file, "fused", case),
+        *("    if (row >= a.size) return four;\n", "", "bounds"),
+    )
+    start = "    for (int s_first = 0; s_first < last; s_first += COLUMNS) {\n"
+    yield Bug(
+        *("threads beyond the last query leave early", file, "fused", case),
+        *(start, f"    if (t_first + threadIdx.y >= t_size) return;\n{start}"),
+        "divergence",
+    )
+    yield Bug(
+        *("all rows of a block are written", file, "fused", case),
+        *("if (row < size && own", "if (own", "race"),
+    )
+
+
+def attention_grad_bugs() -> Iterator[Bug]:
+    folder, case = "softmax_attention", attention_grad_case((2, 37, 67, 9, 10, True))
+    file = f"{folder}/attention_fused.cu"
+    yield Bug(
+        *("no barrier between two uses of the weights", file, "fused", case),
+        *("__syncthreads();  // the weights have been used\n", "", "race"),
+    )
+    yield Bug(
+        *("the first query that sees a key is left out", file, "fused", case),
+        *("s_first - (s_size - t_size))", "s_first + 1 - (s_size - t_size))", "parity"),
+    )
+    yield Bug(
+        *("another lane's sum is shifted", file, "fused", case),
+        *("(less ? a.total : b.total)", "(less ? b.total : a.total)", "parity"),
+    )
+    yield Bug(
+        *("the way back begins with the tile before", file, "fused", case),
+        *("2 * tiles - 1 - walk)", "2 * tiles - 2 - walk)", "bounds"),
+    )
+    yield Bug(
+        *("a column too many", f"{folder}/attention.cu", "plain", case),
+        *("if (t >= t_size || s >= s_size)", "if (t >= t_size || s > s_size)", "race"),
+    )
+
+
 BUGS = [
     *pointwise_bugs(),
     *reduction_bugs(),
     *tiled_matmul_bugs(),
     *register_matmul_bugs(),
+    *attention_bugs(),
+    *attention_grad_bugs(),
 ]
 
 

@@ -247,6 +247,19 @@ def _group_norm_grad() -> Call:
     return arrays, tinyvq_kernels.group_norm_grad
 
 
+def _attention() -> Call:
+    arrays = _draw(q=(2, 37, 9), k=(2, 67, 9), v=(2, 67, 10))
+    return arrays, lambda q, k, v: tinyvq_kernels.attention(q, k, v, True)
+
+
+def _attention_grad() -> Call:
+    arrays = _draw(q=(2, 37, 9), k=(2, 67, 9), v=(2, 67, 10), lse=(2, 37))
+    arrays |= _draw(gy=(2, 37, 10))
+    return arrays, lambda q, k, v, lse, gy: tinyvq_kernels.attention_grad(
+        q, k, v, lse, gy, True
+    )
+
+
 def _adam() -> Call:
     settings: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
     arrays = _draw(p=(1021,), g=(1021,), m=(1021,))
@@ -272,6 +285,8 @@ CALLS: dict[str, Callable[[], Call]] = {
     "conv2d_weight_grad": _conv2d_weight_grad,
     "group_norm": _group_norm,
     "group_norm_grad": _group_norm_grad,
+    "attention": _attention,
+    "attention_grad": _attention_grad,
     "adam": _adam,
     "square_sum": _square_sum,
 }

@@ -16,18 +16,19 @@ p is computed again from lse, not kept: what is kept grows with T, not with T·S
 is 1, gp may be shifted: to 0 at the largest p. Where that is nearly 1, gs would else be
 a small difference of large numbers.
 
-The fused form keeps to more: a row of y depends, bit for bit, on its own query and on
-the keys and values that it sees, and neither on T, nor on other queries, nor on what is
-hidden, provided that hidden values are finite (0 · ∞ is NaN).
+All forms but the reference keep to more: a row of y depends, bit for bit, on its own
+query and on the keys and values that it sees, and neither on T, nor on other queries,
+nor on what is hidden, provided that hidden values are finite (0 · ∞ is NaN).
 
 Source: Vaswani et al., arXiv:1706.03762, eq. 1; a gradient without the weights: Dao et
 al., "FlashAttention", arXiv:2205.14135.
 """
 
+from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_rank, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.softmax_attention import cpu, reference
+from tinyvq_kernels.softmax_attention import cpu, gpu, reference
 
 declare(
     *(
@@ -55,6 +56,8 @@ declare(
         default=True,
     ),
 )
+for _op, _ladder in gpu.LADDERS.items():
+    cuda_ladder(_op, _ladder, default="fused")
 
 
 def attention(q: Array, k: Array, v: Array, causal: bool) -> tuple[Array, Array]:
