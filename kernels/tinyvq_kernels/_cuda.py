@@ -31,6 +31,7 @@ from tinyvq_kernels._types import Array
 FOLDER = Path(__file__).parent
 OPTIONS = ("-std=c++17", "--fmad=false")  # no fused step that is not written
 MOST_THREADS = 1024
+STATIC_SHARED = 48 * 1024  # bytes that a block gets unasked
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 Size = tuple[int, int, int]
 # The macros of a kernel that is compiled for both dtypes.
@@ -111,7 +112,7 @@ def launch(
                the parameter's: a Python number is refused, for its width is a guess
     reached    more contiguous arrays, whose addresses stand in an int64 argument: the
                emulator puts those of its own copies there
-    shared     bytes of shared memory beyond what the kernel declares; not emulated
+    shared     bytes of dynamic shared memory; the emulator knows static arrays alone
 
     A grid without blocks does nothing. Raises TypeError for arguments, ValueError for
     layouts, and sizes that no device takes.
@@ -171,8 +172,8 @@ def _check_sizes(kernel: str, grid: Size, block: Size) -> None:
 @cache
 def _compiled(source: Source, file: Path, kernel: str, device: int, shared: int) -> Any:
     function = _module(source, file, device).get_function(kernel)
-    if shared > 0:  # above 48 KiB only where it was asked for before
-        function.max_dynamic_shared_size_bytes = shared
+    if shared > STATIC_SHARED:
+        function.max_dynamic_shared_size_bytes = shared  # else the launch is refused
     return function
 
 
@@ -342,12 +343,14 @@ class Rung:
     what      what it changes against the rung before
     dtypes    the dtypes it takes
     emulated  whether the emulator can run it: no inline PTX, no tensor cores
+    tf32      whether it rounds the factors of products to TF32
     """
 
     run: Callable[..., Any]
     what: str
     dtypes: tuple[str, ...] = FLOATS
     emulated: bool = True
+    tf32: bool = False
 
 
 def cuda_ladder(op: str, ladder: Mapping[str, Rung], *, default: str) -> None:
@@ -361,7 +364,8 @@ def cuda_ladder(op: str, ladder: Mapping[str, Rung], *, default: str) -> None:
         raise ValueError(f"{op}: the default rung {default!r} is one not yet emulated")
     for name, rung in ladder.items():
         load = partial(_the_same, rung.run)
-        declare(Kernel(op, "cuda", name, load, rung.what, rung.dtypes))
+        kernel = Kernel(op, "cuda", name, load, rung.what, rung.dtypes, tf32=rung.tf32)
+        declare(kernel)
         if rung.emulated:
             variant = f"cuda_emulated_{name}"
             declare(Kernel(op, "cpu", variant, load, rung.what, rung.dtypes))

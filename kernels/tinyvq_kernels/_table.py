@@ -32,6 +32,7 @@ class Kernel:
     what      what this rung changes against the one before, in a few words
     dtypes    the dtypes it takes
     default   whether `resolve` picks it unasked (one a backend)
+    tf32      whether it rounds the factors of products to TF32: 11 significant bits
     """
 
     op: str
@@ -41,6 +42,7 @@ class Kernel:
     what: str
     dtypes: tuple[str, ...] = FLOATS
     default: bool = False
+    tf32: bool = False
 
 
 _LADDERS: dict[str, list[Kernel]] = {}  # of each operation, in the order to read them

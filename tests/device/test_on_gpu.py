@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from device.device_examples import STEPS, TASKS, make_task
 from gpu_device import real_cupy
+from tinyvq_kernels import Captured
 
 pytestmark = pytest.mark.gpu
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -62,6 +63,22 @@ def test_a_state_moves_to_the_gpu_and_back(name: str, tmp_path: Path) -> None:
     again.load_state(state)
     assert dict(first.step(2)) == dict(again.step(2))
     assert_same(first.state(), again.state())
+
+
+@every_task
+def test_captured_steps_are_those_that_are_not(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit: a graph repeats the same kernels on the same numbers."""
+    real_cupy()
+    captured, plain = (make_task(name, tmp_path, "cuda") for _ in range(2))
+    with monkeypatch.context() as without:
+        without.setattr(Captured, "__call__", lambda self, key=None: self.run())
+        for step in range(1, 8):
+            plain.step(step)
+    for step in range(1, 8):
+        captured.step(step)
+    assert_same(plain.state(), captured.state())
 
 
 def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -28,12 +28,12 @@ def read() -> Budget:
 
 
 def sources() -> list[Source]:
-    """Gather the sources that each gpu.py lists."""
+    """Gather the sources that each gpu.py, and gpu_*.py, lists."""
     found: list[Source] = []
     for package in pkgutil.iter_modules(tinyvq_kernels.__path__, "tinyvq_kernels."):
         folder = KERNELS / package.name.rpartition(".")[2]
-        if (folder / "gpu.py").exists():
-            module = importlib.import_module(f"{package.name}.gpu")
+        for file in sorted(folder.glob("gpu*.py")):
+            module = importlib.import_module(f"{package.name}.{file.stem}")
             found += module.SOURCES.values()
     return list(dict.fromkeys(found))
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -169,19 +169,12 @@ class FakeArray:
 FakeArray.__module__ = "cupy"
 
 
-@pytest.mark.usefixtures("no_cupy")
-def test_on_a_device_cupy_is_asked_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """What NVRTC is told, and what the kernel is launched with."""
+@pytest.fixture
+def told(
+    no_cupy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[list[Any]]:
+    """What a pretended CuPy is told: texts and options to compile, and the code."""
     told: list[Any] = []
-
-    class RawModule:
-        def __init__(self, path: str) -> None:
-            told.append(Path(path).read_bytes())
-
-        def get_function(self, name: str) -> Callable[..., None]:
-            return lambda *launched, **more: told.append((name, *launched, more))
 
     class NVRTC:
         NVRTCError = RuntimeError
@@ -192,31 +185,77 @@ def test_on_a_device_cupy_is_asked_once(
         destroyProgram = staticmethod(lambda program: None)
 
     module: Any = ModuleType("cupy")
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr(_nvrtc, "CACHE_DIR", tmp_path)
-    module.RawModule = RawModule
     module.cuda = SimpleNamespace(
         runtime=SimpleNamespace(getDevice=lambda: 0),
         Device=lambda number: SimpleNamespace(compute_capability="90"),
         nvrtc=NVRTC,
     )
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(_nvrtc, "CACHE_DIR", tmp_path)
+    forget_modules()
+    yield told
+    forget_modules()
+
+
+def forget_modules() -> None:
+    _cuda._compiled.cache_clear()
+    _cuda._module.cache_clear()
+
+
+def test_on_a_device_cupy_is_asked_once(told: list[Any]) -> None:
+    """What NVRTC is told, and what the kernel is launched with."""
+
+    class RawModule:
+        def __init__(self, path: str) -> None:
+            told.append(Path(path).read_bytes())
+
+        def get_function(self, name: str) -> Callable[..., None]:
+            return lambda *launched, shared_mem: told.append(
+                (name, *launched, shared_mem)
+            )
+
+    sys.modules["cupy"].RawModule = RawModule  # type: ignore[attr-defined]
     options = (*RELU.options, "--gpu-architecture=sm_90")
     x = FakeArray()
     for _ in range(2):  # a second process finds it compiled
-        _forget_modules()
+        forget_modules()
         for _ in range(2):
             relu(x, x, np.int64(3), grid=(2, 1, 1))
-    launched = ("value_plain", (2, 1, 1), (32, 1, 1), (x, x, np.int64(3)))
-    launches = [(*launched, {"shared_mem": 0})] * 2
+    launches = [("value_plain", (2, 1, 1), (32, 1, 1), (x, x, np.int64(3)), 0)] * 2
     compiled = [RELU.file.read_text(), options]
     assert told == [*compiled, b"machine code", *launches, b"machine code", *launches]
     assert {"--fmad=false", "-DREAL=float"} <= set(options)
-    _forget_modules()
 
 
-def _forget_modules() -> None:
-    _cuda._compiled.cache_clear()
-    _cuda._module.cache_clear()
+def test_what_one_device_alone_has_is_asked_for(told: list[Any]) -> None:
+    sys.modules["cupy"].RawModule = lambda path: SimpleNamespace(  # type: ignore[attr-defined]
+        get_function=lambda name: lambda *_, shared_mem: None
+    )
+    source, size = Source(RELU.path, dict(RELU.macros), hopper=True), (1, 1, 1)
+    launch(source, "value_plain", grid=size, block=size, arguments=(FakeArray(),))
+    assert "--gpu-architecture=sm_90a" in told[1]
+
+
+@pytest.mark.parametrize(("shared", "raised"), [(48 * 1024, None), (65536, 65536)])
+def test_much_shared_memory_is_asked_for(
+    shared: int, raised: int | None, told: list[Any]
+) -> None:
+    """A device refuses more than 48 KiB to a kernel whose limit was not raised."""
+
+    class Function:
+        max_dynamic_shared_size_bytes: int | None = None
+
+        def __call__(self, grid: Any, block: Any, given: Any, shared_mem: int) -> None:
+            self.launched = shared_mem
+
+    function = Function()
+    sys.modules["cupy"].RawModule = lambda path: SimpleNamespace(  # type: ignore[attr-defined]
+        get_function=lambda name: function
+    )
+    x, size = FakeArray(), (1, 1, 1)
+    launch(*(RELU, "value_plain"), grid=size, block=size, arguments=(x,), shared=shared)
+    assert function.launched == shared
+    assert function.max_dynamic_shared_size_bytes == raised
 
 
 @pytest.mark.usefixtures("no_cupy")

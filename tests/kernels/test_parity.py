@@ -107,7 +107,7 @@ def test_agrees_with_the_float64_reference(kernel: Kernel, dtype: str) -> None:
     for case in CASES[kernel.op]():
         with telling(case):
             inputs = case.cast(dtype)
-            case.check(run(kernel, case, cast(inputs, dtype)), inputs)
+            case.check(run(kernel, case, cast(inputs, dtype)), inputs, kernel.tf32)
 
 
 @every_fast_kernel
@@ -199,7 +199,7 @@ def test_takes_any_strides_and_leaves_inputs_as_they_are(
                 for i, a in enumerate(inputs)
             )
             results = run(kernel, case, laid_out)
-            case.check(results, inputs)
+            case.check(results, inputs, kernel.tf32)
             if kernel.variant != "reference":
                 assert same_bits(results, run(kernel, case, cast(inputs, dtype)))
             for i, (before, after) in enumerate(zip(inputs, laid_out, strict=True)):
@@ -219,7 +219,8 @@ def test_takes_a_broadcast_input(kernel: Kernel, dtype: str) -> None:
                 continue
             inputs[i] = np.broadcast_to(inputs[i][:1], inputs[i].shape)
             placed = [a if j == i else a.copy() for j, a in enumerate(inputs)]
-            case.check(run(kernel, case, tuple(placed)), tuple(inputs))
+            results = run(kernel, case, tuple(placed))
+            case.check(results, tuple(inputs), kernel.tf32)
 
 
 sizes = st.builds(

@@ -16,7 +16,8 @@ Each result is a sum of short chains of fused multiply-adds in a fixed order, so
 result depends on the number of threads, or on what else is in the batch. `fastest`
 takes Winograd's form where there is one: its errors have a bound of their own, twice
 that of the direct form at most in what was measured, and a value that is not finite
-reaches all outputs of its tile.
+reaches all outputs of its tile. On CUDA, `tensor_cores` multiplies in TF32, which has
+to be asked for: each product is off by up to 2⁻¹⁰ of itself.
 """
 
 from functools import partial
@@ -26,7 +27,7 @@ from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_rank, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.convolution import direct, fastest, gpu, reference
+from tinyvq_kernels.convolution import direct, fastest, gpu, gpu_tensor, reference
 
 _PRODUCTS = dict.fromkeys(
     ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"), "a matrix product a tap"
@@ -50,7 +51,8 @@ _ladder("cuda", "reference", reference, _PRODUCTS)
 _ladder("cpu", "tiled", direct, _TILES)
 _ladder("cpu", "fastest", fastest, _FORMS)
 for _op in _TILES:
-    cuda_ladder(_op, gpu.ladder(_op), default="register_tiled")
+    _rungs = gpu.ladder(_op) | gpu_tensor.ladder(_op)
+    cuda_ladder(_op, _rungs, default="register_tiled")
 
 
 def conv2d(

@@ -67,7 +67,7 @@ class Geometry(NamedTuple):
         return tuple(map(np.int32, self))
 
 
-def _geometry(
+def geometry_of(
     image: tuple[int, ...],
     weights: tuple[int, ...],
     stride: int,
@@ -106,7 +106,7 @@ def _conv2d_step(
     padding: int,
     dilation: int,
 ) -> Array:
-    g = _geometry(x.shape, w.shape, stride, padding, dilation)
+    g = geometry_of(x.shape, w.shape, stride, padding, dilation)
     y = empty((g.n, g.p, g.q, g.k), x.dtype, like=x)
     arrays = (*map(contiguous, (x, w, w if b is None else b)), y)
     has_bias = np.int32(b is not None)
@@ -124,7 +124,7 @@ def _input_grad_step(
     dilation: int,
 ) -> Array:
     shape = (gy.shape[0], *size, w.shape[2])
-    g = _geometry(shape, w.shape, stride, padding, dilation)
+    g = geometry_of(shape, w.shape, stride, padding, dilation)
     gx = empty(shape, gy.dtype, like=gy)
     arrays = (*map(contiguous, (gy, w, w if b is None else b)), gx)
     has_bias = np.int32(b is not None)
@@ -142,7 +142,7 @@ def _weight_grad_step(
     dilation: int,
 ) -> Array:
     shape = (*kernel, x.shape[3], gy.shape[3])
-    g = _geometry(x.shape, shape, stride, padding, dilation)
+    g = geometry_of(x.shape, shape, stride, padding, dilation)
     arrays = (contiguous(x), contiguous(gy), empty(shape, x.dtype, like=x))
     name = f"conv2d_weight_grad_{rung}"
     return _step(name, g.r * g.s * g.c, g.k, arrays, *g.arguments)
@@ -155,7 +155,7 @@ def conv2d(
     x: Array, w: Array, b: Array | None, stride: int, padding: int, dilation: int
 ) -> Array:
     """Run the forward convolution; shapes as in the package's contract."""
-    g = _geometry(x.shape, w.shape, stride, padding, dilation)
+    g = geometry_of(x.shape, w.shape, stride, padding, dilation)
     y = empty((g.n, g.p, g.q, g.k), x.dtype, like=x)
     _gather(FORWARD, contiguous(x), contiguous(w), b, y, g)
     return y
@@ -172,44 +172,95 @@ def conv2d_input_grad(
 ) -> Array:
     """Run the input gradient, all phases of the stride in one launch."""
     shape = (gy.shape[0], *size, w.shape[2])
-    g = _geometry(shape, w.shape, stride, padding, dilation)
+    g = geometry_of(shape, w.shape, stride, padding, dilation)
     gx = empty(shape, gy.dtype, like=gy)
     _gather(INPUT, contiguous(gy), contiguous(w), b, gx, g)
     return gx
+
+
+class Product(NamedTuple):
+    """The matrix product that a pass is, of the largest phase of the stride."""
+
+    rows: int
+    columns: int
+    inner: int
+    phases: int
+
+
+class Plan(NamedTuple):
+    """How a rung runs a product: the kernel, its blocks, and parts of the inner index.
+
+    apart  whether each part has blocks of its own, whose sums are then added up
+    """
+
+    source: Source
+    kernel: str
+    blocks: tuple[int, int]
+    threads: int
+    parts: int
+    apart: bool
+    shared: int = 0  # bytes of dynamic shared memory
+
+
+def product_of(which: int, g: Geometry) -> Product:
+    """Describe the forward pass, or the input gradient."""
+    if which == FORWARD:
+        return Product(g.n * g.p * g.q, g.k, g.r * g.s * g.c, 1)
+    down, along, r, s = (-(-size // g.stride) for size in (g.h, g.w, g.r, g.s))
+    return Product(g.n * down * along, g.c, r * s * g.k, g.stride**2)
 
 
 def _gather(
     which: int, source: Array, w: Array, b: Array | None, target: Array, g: Geometry
 ) -> None:
     """Fill the target, from partial sums where there would be few blocks."""
+    product = product_of(which, g)
+    shape, blocks = _cut(product.rows, product.columns, product.phases)
+    # By the inner index alone, or an image's result would depend on the batch.
+    parts = max(1, min(8, product.inner // PART))
+    alone = product.phases * _threads(shape, blocks) < ENOUGH * 64
+    reads, makes = (
+        ([source, w], [target]) if which == INPUT else ([source], [target, w])
+    )
+    plan = Plan(
+        TILES[which, shape, _in_fours(*reads), _in_fours(*makes)],
+        *("conv2d_register_tiled", blocks, shape[0] * shape[1] // 64),
+        *(parts, alone and parts > 1),
+    )
+    fill(plan, source, w, b, target, g, product.phases)
+
+
+def fill(
+    plan: Plan,
+    source: Array,
+    w: Array,
+    b: Array | None,
+    target: Array,
+    g: Geometry,
+    phases: int,
+) -> None:
+    """Run a kernel that gathers the target (N,TH,TW,TC) of a source and weights."""
     _, sh, sw, sc = source.shape
     n, th, tw, tc = target.shape
-    spread = g.stride if which == INPUT else 1
-    rows = n * -(-th // spread) * -(-tw // spread)  # of the largest phase
-    taps = -(-g.r // spread) * -(-g.s // spread)
-    shape, blocks = _cut(rows, tc, spread**2)
-    # By the inner index alone, or an image's result would depend on the batch.
-    parts = max(1, min(8, taps * sc // PART))
-    alone = spread**2 * _threads(shape, blocks) < ENOUGH * 64  # a part is a block's
-    apart = alone and parts > 1
+    parts, apart = plan.parts, plan.apart
     sums = empty((parts, *target.shape), target.dtype, target) if apart else target
-    reads, makes = ([source, w], [sums]) if which == INPUT else ([source], [sums, w])
     bias = w if b is None else contiguous(b)
     has_bias = b is not None
     period = g.stride // math.gcd(g.stride, g.dilation)
     sizes = (n, sh, sw, sc, g.r, g.s, th, tw, tc, g.stride, g.padding, g.dilation)
     launch(
-        TILES[which, shape, _in_fours(*reads), _in_fours(*makes)],
-        "conv2d_register_tiled",
-        grid=(*blocks, spread**2 * (parts if apart else 1)),
-        block=(shape[0] * shape[1] // 64, 1, 1),
+        plan.source,
+        plan.kernel,
+        grid=(*plan.blocks, phases * (parts if apart else 1)),
+        block=(plan.threads, 1, 1),
         arguments=(
             *(source, w, bias, sums, np.int32(has_bias and not apart)),
             *map(np.int32, (*sizes, period, parts, 1 if apart else parts)),
         ),
+        shared=plan.shared,
     )
     if apart:
-        _add_parts(sums, bias, target, np.int32(has_bias))
+        add_parts(sums, bias, target, np.int32(has_bias))
 
 
 def conv2d_weight_grad(
@@ -222,7 +273,7 @@ def conv2d_weight_grad(
 ) -> Array:
     """Run the weight gradient, in partial sums over pixels."""
     made = (*kernel, x.shape[3], gy.shape[3])
-    g = _geometry(x.shape, made, stride, padding, dilation)
+    g = geometry_of(x.shape, made, stride, padding, dilation)
     x, gy, gw = contiguous(x), contiguous(gy), empty(made, x.dtype, like=x)
     shape, blocks = _cut(g.r * g.s * g.c, g.k, 1)
     pixels, threads = g.n * g.p * g.q, max(1, _threads(shape, blocks))
@@ -236,7 +287,7 @@ def conv2d_weight_grad(
         arguments=(x, gy, sums, *g.arguments, np.int32(parts)),
     )
     if parts > 1:
-        _add_parts(sums, gw, gw, np.int32(0))
+        add_parts(sums, gw, gw, np.int32(0))
     return gw
 
 
@@ -257,7 +308,7 @@ def _threads(shape: tuple[int, int], blocks: tuple[int, int]) -> int:
     return blocks[0] * blocks[1] * (shape[0] * shape[1] // 64)
 
 
-def _add_parts(parts: Array, bias: Array, sums: Array, has_bias: np.int32) -> None:
+def add_parts(parts: Array, bias: Array, sums: Array, has_bias: np.int32) -> None:
     """Add (parts, ...) in order, then the bias."""
     source = TILES[FORWARD, SHAPES[0], False, False]
     channels = max(1, sums.shape[-1])
