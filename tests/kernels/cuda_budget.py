@@ -38,6 +38,11 @@ def sources() -> list[Source]:
     return list(dict.fromkeys(found))
 
 
+def architectures(source: Source) -> tuple[str, ...]:
+    """The devices that a source is compiled for."""
+    return ("sm_90a",) if source.hopper else ARCHITECTURES
+
+
 def log_of(source: Source, arch: str) -> str:
     """Compile a source for a device; what the compiler said."""
     text = source.file.read_text()
@@ -49,7 +54,7 @@ def measure() -> Budget:
     budget: Budget = {}
     for source in sources():
         kernels = budget.setdefault(source.path, {})
-        for arch in ARCHITECTURES:
+        for arch in architectures(source):
             for name, used in nvrtc.usage(log_of(source, arch)).items():
                 steps = -(-used.registers // 8) * 8
                 kernels[name] = max(kernels.get(name, 0), steps)

@@ -4,6 +4,7 @@ Each allocates, runs `code_starts`, cuts the work into blocks and launches; what
 kernels do is told in `nearest_code.cu` and `nearest_code_registers.cu`.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,12 @@ WARPS = {False: 2, True: 1}  # down its blocks, two across; each 64 rows × 64 c
 GROUP = 2048  # rows that one of its last blocks looks through
 RESCORING = 8  # shares of the codes where few rows are left
 
+SLAB = 32  # values of 128 rows or codes, as in nearest_code_hopper.cu
+AHEAD = 3  # slabs begun before it looks through scores, if a row has as many
+CLUSTER = 2  # blocks that read codes together
+THREADS = 352  # of its blocks
+POOL = 14 * 16384 + 1024  # bytes of their shared memory: 14 slabs, from a multiple
+
 STEPS = {real: Source("search/nearest_code.cu", REALS[real]) for real in REALS}
 TILES = {
     (side, aligned): Source(
@@ -61,8 +68,17 @@ TENSOR = {
     for portable in (False, True)
     for aligned in (False, True)
 }
+HOPPER = {
+    ahead: Source(
+        "search/nearest_code_hopper.cu",
+        {"AHEAD": ahead, "CLUSTER": CLUSTER},
+        hopper=True,
+    )
+    for ahead in range(1, AHEAD + 1)
+}
 SOURCES: dict[Any, Source] = {**STEPS, **TILES, **SMALL}
 SOURCES |= {("tensor", key): TENSOR[False, key] for key in (False, True)}
+SOURCES |= {("hopper", ahead): source for ahead, source in HOPPER.items()}
 
 
 class Call(NamedTuple):
@@ -205,8 +221,78 @@ def tensor_cores(z: Array, codes: Array) -> Array:
         block=block,
         arguments=(*call[:3], *two, n, m, depth, np.int32(share)),
     )
-    words = empty(int(n), np.uint64, like=z)
-    threshold = empty(int(n), np.float32, like=z)
+    return _answers(call, two)
+
+
+def hopper(z: Array, codes: Array) -> Array:
+    """Filter so by warpgroups, on compute capability 9.0; shapes as in the contract.
+
+    Elsewhere, and where rows are not whole pieces of 16 bytes, take `tensor_cores`.
+    """
+    processors, depth = _processors_of_hopper(z), z.shape[1]
+    if not processors or depth % 4 or not 0 < depth <= DEEPEST:
+        return tensor_cores(z, codes)
+    call = _begin(z, codes)
+    return _answers(call, _filter_hopper(call, processors))
+
+
+def _filter_hopper(call: Call, processors: int) -> tuple[Array, Array, Array]:
+    """Find best and second score and the nearest code of each share, (shares, N)."""
+    n, m, depth = call.sizes
+    tiles, slabs = -(-int(m) // 128), -(-int(depth) // SLAB)
+    source = HOPPER[min(slabs, AHEAD)]
+    packed = empty(tiles * slabs * 128 * SLAB, np.float32, like=call.z)
+    starts = empty(tiles * 128, np.float32, like=call.z)
+    launch(
+        source,
+        "nearest_code_slabs",
+        grid=(tiles * slabs * 4, 1, 1),  # a thread four values
+        block=(256, 1, 1),
+        arguments=(
+            *(call.codes, call.starts, packed, starts, m, depth, np.int32(tiles)),
+        ),
+    )
+    blocks = -(-int(n) // (128 * CLUSTER)) * CLUSTER
+    share = -(-tiles // max(1, min(tiles, processors // max(1, blocks))))
+    shares = -(-tiles // share)
+    best, second = (empty((shares, int(n)), np.float32, like=call.z) for _ in range(2))
+    two = best, second, empty((shares, int(n)), np.int32, like=call.z)
+    launch(
+        source,
+        "nearest_code_filter_hopper",
+        grid=(min(blocks, processors // CLUSTER * CLUSTER), shares, 1),
+        block=(THREADS, 1, 1),
+        arguments=(
+            *(call.z, packed, starts, *two),
+            *(n, depth, np.int32(tiles), np.int32(share)),
+        ),
+        shared=POOL,
+    )
+    return two
+
+
+def _processors_of_hopper(z: Array) -> int:
+    """Count the multiprocessors of the device, 0 where it is of another kind."""
+    if isinstance(z, np.ndarray):
+        return 0
+    cuda = module_of(z).cuda
+    return _count_processors(cuda, cuda.runtime.getDevice())
+
+
+@cache
+def _count_processors(cuda: Any, device: int) -> int:
+    there = cuda.Device(device)
+    if there.compute_capability != "90":
+        return 0
+    return int(there.attributes["MultiProcessorCount"])
+
+
+def _answers(call: Call, two: tuple[Array, Array, Array]) -> Array:
+    """Decide by the best two scores of each share, (shares, N); rescore the others."""
+    portable = isinstance(call.z, np.ndarray)
+    source, (n, m, depth) = TENSOR[portable, call.aligned], call.sizes
+    words = empty(int(n), np.uint64, like=call.z)
+    threshold = empty(int(n), np.float32, like=call.z)
     launch(
         source,
         "nearest_code_decide",
@@ -214,15 +300,16 @@ def tensor_cores(z: Array, codes: Array) -> Array:
         block=(128, 1, 1),
         arguments=(
             *(call.z, call.top, call.limit, *two, words, threshold, call.flag),
-            *(n, depth, np.int32(shares * 2)),
+            *(n, depth, np.int32(len(two[0]))),
         ),
     )
+    tiles = -(-int(m) // 128)
     share = -(-tiles // min(tiles, RESCORING)) * 128
     launch(
         source,
         "nearest_code_rescore",
         grid=(-(-int(n) // GROUP), -(-int(m) // share), 1),
-        block=block,
+        block=(WARPS[portable] * 64, 1, 1),
         arguments=(*call[:3], threshold, words, n, m, depth, np.int32(share)),
     )
     return _codes_of(call, words)
@@ -271,5 +358,8 @@ LADDER = {
     ),
     "tensor_cores": Rung(
         tensor_cores, "TF32 scores as a filter, exact ones where it leaves doubt", FLOAT
+    ),
+    "hopper": Rung(
+        hopper, "the filter by warpgroups, codes by bulk copies", FLOAT, emulated=False
     ),
 }
