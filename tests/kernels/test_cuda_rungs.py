@@ -13,9 +13,10 @@ from cases import (
 )
 from emulated import needs_compiler
 from kernel_case import Array, draw
-from tinyvq_kernels import use_kernels
+from tinyvq_kernels import emulator, use_kernels
 from tinyvq_kernels._cuda import deferred_checks
 from tinyvq_kernels.convolution import gpu as convolution
+from tinyvq_kernels.convolution import gpu_narrow as narrow
 from tinyvq_kernels.scatter import gpu as scatter
 
 pytestmark = needs_compiler
@@ -63,6 +64,96 @@ def test_an_image_does_not_depend_on_its_batch(
     for y, gx in results[1:]:
         np.testing.assert_array_equal(y, results[0][0])
         np.testing.assert_array_equal(gx, results[0][1])
+
+
+# Few channels at one side: tiles whole and cut off, several chunks of the inner index
+# and of pixels, phases without taps, each number of lanes; and the kernel that runs.
+FROM_FEW, TO_FEW = "conv2d_from_few_channels", "conv2d_to_few_channels"
+WEIGHTS = "conv2d_weight_grad_narrow"
+NARROW = [
+    (conv2d_case, Geometry(2, 9, 10, 3, 4, 4, 68, stride=2, padding=1), FROM_FEW),
+    (conv2d_case, Geometry(1, 9, 7, 4, 5, 3, 33, padding=2, dilation=2), FROM_FEW),
+    (conv2d_case, Geometry(2, 8, 9, 1, k=32, stride=3, bias=False), FROM_FEW),
+    (conv2d_case, Geometry(2, 9, 10, 64, k=3, padding=1), TO_FEW),
+    (conv2d_case, Geometry(1, 9, 7, 132, k=1, stride=2, dilation=2), TO_FEW),
+    (conv2d_case, Geometry(3, 5, 6, 300, r=2, s=3, k=4, bias=False), TO_FEW),
+    (conv2d_case, Geometry(3, 5, 6, 36, k=2), TO_FEW),
+    (conv2d_input_grad_case, Geometry(2, 9, 10, 36, 4, 4, 3, 2, 1), FROM_FEW),
+    (conv2d_input_grad_case, Geometry(2, 9, 8, 33, 2, 3, 2, stride=3), FROM_FEW),
+    (conv2d_input_grad_case, Geometry(1, 9, 8, 5, k=1, dilation=2), FROM_FEW),
+    (conv2d_input_grad_case, Geometry(3, 16, 13, 3, 4, 4, 64, 2, 1), TO_FEW),
+    (
+        conv2d_input_grad_case,
+        Geometry(2, 9, 8, 1, 2, 3, 8, stride=3, padding=4),
+        TO_FEW,
+    ),
+    (conv2d_input_grad_case, Geometry(1, 9, 8, 2, k=16, dilation=2), TO_FEW),
+    (conv2d_weight_grad_case, Geometry(3, 16, 13, 3, 4, 4, 68, 2, 1), WEIGHTS),
+    (conv2d_weight_grad_case, Geometry(4, 17, 13, 3, k=32, padding=1), WEIGHTS),
+    (
+        conv2d_weight_grad_case,
+        Geometry(2, 9, 7, 4, k=33, stride=2, dilation=2),
+        WEIGHTS,
+    ),
+    (conv2d_weight_grad_case, Geometry(4, 17, 13, 36, k=3, padding=1), WEIGHTS),
+    (conv2d_weight_grad_case, Geometry(2, 9, 8, 33, 2, 3, 1, dilation=2), WEIGHTS),
+]
+
+
+@pytest.mark.parametrize(("make", "g", "kernel"), NARROW)
+def test_few_channels_have_kernels_of_their_own(
+    make: Any, g: Geometry, kernel: str
+) -> None:
+    case = make(g)
+    inputs = case.cast("float32")
+    with emulator.emulation("all") as report:
+        results = case.run("cuda_emulated_narrow", inputs)
+    assert [str(found) for found in report.findings] == []
+    assert report.launches[0].kernel == kernel
+    case.check(results, inputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "g"),
+    [
+        (conv2d_case, Geometry(c=5, k=4)),
+        (conv2d_case, Geometry(h=9, w=9, c=516, r=4, s=4, k=1)),  # too many weights
+        (conv2d_input_grad_case, Geometry(h=9, w=9, k=3, stride=2, dilation=2)),
+        (conv2d_weight_grad_case, Geometry(c=5, k=4, stride=2)),
+    ],
+)
+def test_other_convolutions_run_on_the_rung_before(make: Any, g: Geometry) -> None:
+    case = make(g)
+    with emulator.emulation("fast") as report:
+        case.run("cuda_emulated_narrow", case.cast("float32"))
+    assert "register_tiled" in report.launches[0].kernel
+
+
+@pytest.mark.parametrize("c", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_image_of_few_channels_does_not_depend_on_its_batch(
+    c: int, stride: int
+) -> None:
+    x, w = draw("x", 4, 9, 7, c), draw("w", 4, 3, c, 64)
+    x, w = x.astype(np.float32), w.astype(np.float32)
+    y = narrow.conv2d(x, w, None, stride, 1, 1)
+    gx = narrow.conv2d_input_grad(y, w, (9, 7), None, stride, 1, 1)
+    for of in range(4):
+        one = narrow.conv2d(x[of : of + 1], w, None, stride, 1, 1)
+        back = narrow.conv2d_input_grad(one, w, (9, 7), None, stride, 1, 1)
+        np.testing.assert_array_equal(one[0], y[of])
+        np.testing.assert_array_equal(back[0], gx[of])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 31, 32, 33, 100])
+def test_many_parts_are_added(parts: int) -> None:
+    sums = draw("sums", parts, 5, 13).astype(np.float32)
+    total = np.empty((5, 13), np.float32)
+    with emulator.emulation("all") as report:
+        convolution.add_many_parts(sums, total)
+    assert report.findings == []
+    exact = sums.astype(np.float64).sum(axis=0)
+    np.testing.assert_allclose(total, exact, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

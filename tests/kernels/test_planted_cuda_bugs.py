@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 import tinyvq_kernels
 from attention_cases import attention_case, attention_grad_case
-from cases import _matmul_case
+from cases import (
+    Geometry,
+    _matmul_case,
+    conv2d_case,
+    conv2d_input_grad_case,
+    conv2d_weight_grad_case,
+)
 from emulated import needs_compiler
 from kernel_case import KernelCase, draw
 from tinyvq_kernels import _cuda, emulator
@@ -288,6 +294,69 @@ def attention_grad_bugs() -> Iterator[Bug]:
     )
 
 
+def narrow_convolution_bugs() -> Iterator[Bug]:
+    file = "convolution/conv2d_narrow.cu"
+    case = conv2d_case(Geometry(2, 7, 6, 4, 4, 4, 36, stride=2, padding=1))
+    stored = "right4[t + i * THREADS] = columns[i];\n"
+    for told in ("race", "orders"):
+        yield Bug(
+            *(f"no barrier before the products of a chunk, {told}", file, "narrow"),
+            *(case, f"{stored}        __syncthreads();\n", stored, told),
+        )
+    yield Bug(
+        *("no barrier after the table", file, "narrow", case),
+        *("__syncthreads();  // the table is whole", "//", "uninitialised"),
+    )
+    yield Bug(
+        *("the last chunk is as long as any", file, "narrow", case),
+        *("int count = min(CHUNK, inner - chunk)", "int count = CHUNK", "bounds"),
+    )
+    case = conv2d_case(Geometry(2, 5, 6, 64, k=3, padding=1))
+    yield Bug(
+        *("half of a group is added up", file, "narrow", case),
+        *("apart = 4; apart < lanes", "apart = 4; 2 * apart < lanes", "parity"),
+    )
+    yield Bug(
+        *("weights beyond the last", file, "narrow", case),
+        *("min(begin + i * THREADS, all - 1)", "begin + i * THREADS", "bounds"),
+    )
+    case = conv2d_input_grad_case(Geometry(2, 5, 6, 3, 4, 4, 32, stride=2, padding=1))
+    yield Bug(
+        *("a phase has the taps of another", file, "narrow", case),
+        *("from += (y * s + x - tap) * row", "from += row", "parity"),
+    )
+
+
+def narrow_weight_bugs() -> Iterator[Bug]:
+    file = "convolution/conv2d_narrow_weights.cu"
+    case = conv2d_weight_grad_case(Geometry(3, 9, 8, 3, k=33, padding=1))
+    stored = "        meet(chunk + SPAN);\n"
+    yield Bug(
+        *("no barrier before the products", file, "narrow", case),
+        *(f"{stored}        __syncthreads();\n", stored, "race"),
+    )
+    yield Bug(
+        *("rows of x that are not there", file, "narrow", case),
+        *("if (at.image >= n) y = OUTSIDE;", "", "bounds"),
+    )
+    yield Bug(
+        *("all parts in the place of the first", file, "narrow", case),
+        *("sums += (long long)part * entries * wc;", "", "race"),
+    )
+    turned = conv2d_weight_grad_case(Geometry(2, 9, 8, 33, k=3, padding=1))
+    yield Bug(
+        *("a pixel of x meets what one of gy would", file, "narrow", turned),
+        *("if (turned) down = -down, along = -along;", "", "parity"),
+    )
+    shares = "    shares[share][x] = sum;\n"
+    for told in ("race", "orders"):
+        yield Bug(
+            *(f"no barrier before the shares are added, {told}",),
+            *("convolution/add_parts.cu", "narrow", case),
+            *(f"{shares}    __syncthreads();\n", shares, told),
+        )
+
+
 BUGS = [
     *pointwise_bugs(),
     *reduction_bugs(),
@@ -295,6 +364,8 @@ BUGS = [
     *register_matmul_bugs(),
     *attention_bugs(),
     *attention_grad_bugs(),
+    *narrow_convolution_bugs(),
+    *narrow_weight_bugs(),
 ]
 
 

@@ -172,7 +172,8 @@ def _line(words: Sequence[str], wide: int, wider: int) -> str:
     ).rstrip()
 
 
-# A call of each operation, at sizes that no tile divides: arrays by name, and the call.
+# A call of each operation, at sizes that no tile divides, of images with few channels:
+# arrays by name, and the call.
 Call = tuple[dict[str, Any], Callable[..., object]]
 
 
@@ -215,13 +216,13 @@ def _code_sums() -> Call:
 
 
 def _conv2d() -> Call:
-    arrays = _draw(x=(2, 9, 7, 5), w=(3, 3, 5, 6), b=(6,))
+    arrays = _draw(x=(2, 9, 7, 3), w=(3, 3, 3, 6), b=(6,))
     return arrays, lambda x, w, b: tinyvq_kernels.conv2d(x, w, b, stride=2, padding=1)
 
 
 def _conv2d_input_grad() -> Call:
     return _draw(
-        gy=(2, 5, 4, 6), w=(3, 3, 5, 6)
+        gy=(2, 5, 4, 8), w=(3, 3, 3, 8)
     ), lambda gy, w: tinyvq_kernels.conv2d_input_grad(
         gy, w, (9, 7), stride=2, padding=1
     )
@@ -229,7 +230,7 @@ def _conv2d_input_grad() -> Call:
 
 def _conv2d_weight_grad() -> Call:
     return _draw(
-        x=(2, 9, 7, 5), gy=(2, 5, 4, 6)
+        x=(2, 9, 7, 3), gy=(2, 5, 4, 6)
     ), lambda x, gy: tinyvq_kernels.conv2d_weight_grad(
         x, gy, (3, 3), stride=2, padding=1
     )

@@ -27,7 +27,14 @@ from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_rank, check_shape
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.convolution import direct, fastest, gpu, gpu_tensor, reference
+from tinyvq_kernels.convolution import (
+    direct,
+    fastest,
+    gpu,
+    gpu_narrow,
+    gpu_tensor,
+    reference,
+)
 
 _PRODUCTS = dict.fromkeys(
     ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"), "a matrix product a tap"
@@ -51,8 +58,8 @@ _ladder("cuda", "reference", reference, _PRODUCTS)
 _ladder("cpu", "tiled", direct, _TILES)
 _ladder("cpu", "fastest", fastest, _FORMS)
 for _op in _TILES:
-    _rungs = gpu.ladder(_op) | gpu_tensor.ladder(_op)
-    cuda_ladder(_op, _rungs, default="register_tiled")
+    _rungs = gpu.ladder(_op) | gpu_narrow.ladder(_op) | gpu_tensor.ladder(_op)
+    cuda_ladder(_op, _rungs, default="narrow")
 
 
 def conv2d(

@@ -387,14 +387,3 @@ conv2d_weight_grad_register_tiled(
 }
 
 #endif
-
-// A thread a value: the parts (parts, size) in their order, then the bias.
-extern "C" __global__ void add_parts(
-    const float *parts_of, const float *bias, float *sums, int has_bias, int parts,
-    long long size, int channels) {
-    long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= size) return;
-    float sum = parts_of[at];
-    for (int part = 1; part < parts; ++part) sum += parts_of[part * size + at];
-    sums[at] = has_bias ? sum + bias[at % channels] : sum;
-}

@@ -27,7 +27,7 @@ from tinyvq_kernels.convolution.gpu import (
     WEIGHT,
     Geometry,
     Plan,
-    add_parts,
+    add_many_parts,
     fill,
     geometry_of,
     product_of,
@@ -144,7 +144,7 @@ def conv2d_weight_grad(
         shared=tile.shared,
     )
     if parts > 1:
-        add_parts(sums, gw, gw, np.int32(0))
+        add_many_parts(sums, gw)
     return gw
 
 
