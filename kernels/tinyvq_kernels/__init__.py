@@ -26,6 +26,7 @@ from tinyvq_kernels._table import (
     watch_kernels,
 )
 from tinyvq_kernels._warmup import is_warm, warm_up
+from tinyvq_kernels.averaging import running_means
 from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
 from tinyvq_kernels.decoding import decoder
 from tinyvq_kernels.decoding.weights import DecoderWeights
@@ -72,6 +73,7 @@ __all__ = [
     "relu_grad",
     "require_cuda",
     "resolve",
+    "running_means",
     "silu",
     "silu_grad",
     "square_sum",

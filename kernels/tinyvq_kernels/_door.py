@@ -55,6 +55,14 @@ def check_indices(op: str, name: str, array: Any) -> None:
         raise TypeError(f"{op}: {name} must hold integers, got {array.dtype}")
 
 
+def check_writable(op: str, name: str, array: Any) -> None:
+    """Raise ValueError unless the array can be written in place."""
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{op}: {name} must be C-contiguous, it is written in place")
+    if not getattr(array.flags, "writeable", True):  # CuPy has no such flag
+        raise ValueError(f"{op}: {name} is read-only, it is written in place")
+
+
 def flat(array: Any) -> Any:
     """View a CPU array as 1-D, contiguous and writable, copying only where it is not.
 

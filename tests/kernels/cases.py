@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tinyvq_kernels
 from attention_cases import attention_cases, attention_grad_cases
+from averaging_cases import running_means_cases
 from decoder_cases import decoder_cases
 from emulated import is_emulated
 from kernel_case import Array, Arrays, KernelCase, draw, gamma
@@ -345,7 +346,11 @@ def square_sum_cases() -> Iterator[KernelCase]:
 
 
 def pixel_sums_cases() -> Iterator[KernelCase]:
-    """Rows of channels around vectors of them; none, one and many pixels."""
+    """Rows of channels around vectors of them; none, one and many pixels.
+
+    More than 4096 of them are shared out to blocks, as lines of whole pixels: of 120
+    values for 3 channels, one pixel for 130.
+    """
     for n, l, c in [
         (0, 3, 2),
         (1, 0, 3),
@@ -353,13 +358,20 @@ def pixel_sums_cases() -> Iterator[KernelCase]:
         (5, 7, 1),
         (2, 65, 17),
         (9, 3, 64),
+        (2, 2500, 3),
+        (1, 4099, 3),
+        (3, 1400, 4),
+        (1, 4097, 1),
+        (7, 600, 37),
+        (1, 4100, 130),
+        (2, 33000, 5),
     ]:
         yield KernelCase(
             "pixel_sums",
             f"{n}x{l}x{c}",
             (draw("x", n, l, c),),
             lambda x: (tinyvq_kernels.pixel_sums(x),),
-            terms=l,
+            terms=n * l,
         )
 
 
@@ -404,6 +416,7 @@ CASES: dict[str, Callable[[], list[KernelCase]]] = {
     "group_norm_grad": lambda: list(group_norm_grad_cases()),
     "matmul": lambda: list(matmul_cases()),
     "pixel_sums": lambda: list(pixel_sums_cases()),
+    "running_means": lambda: list(running_means_cases()),
     **{
         op: partial(lambda op: list(pointwise_cases(op)), op)
         for op in ("relu", "relu_grad", "silu", "silu_grad")

@@ -18,6 +18,8 @@ from tinyvq_kernels._cuda import deferred_checks
 from tinyvq_kernels.convolution import gpu as convolution
 from tinyvq_kernels.convolution import gpu_narrow as narrow
 from tinyvq_kernels.scatter import gpu as scatter
+from tinyvq_kernels.search import gpu as search
+from tinyvq_kernels.search.tiled import code_starts
 
 pytestmark = needs_compiler
 
@@ -175,7 +177,7 @@ def test_adam_updates_many_parameters_at_once(rung: str, dtype: str) -> None:
         )
 
 
-@pytest.mark.parametrize("rung", ["plain", "by_code"])
+@pytest.mark.parametrize("rung", ["plain", "by_code", "banded"])
 @pytest.mark.parametrize("wrong", [-1, 5, 2**32, -(2**40)])
 def test_an_index_out_of_range_is_told(rung: str, wrong: int) -> None:
     """By the kernels, for on a device the door does not look."""
@@ -197,8 +199,93 @@ def test_sums_of_codes_are_the_same_in_any_order_of_blocks() -> None:
     exact = np.zeros((400, 33))
     np.add.at(exact, indices, z.astype(np.float64))
     sums: Array
-    for rung in ("plain", "sorted"):
+    for rung in ("plain", "sorted", "banded"):
         with use_kernels(code_sums=f"cuda_emulated_{rung}"):
             sums, counts = tinyvq_kernels.code_sums(z, indices, 400)
         np.testing.assert_array_equal(counts, np.bincount(indices, minlength=400))
         np.testing.assert_allclose(sums, exact, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("rows", [0, 63, 64, 65, 2048, 17_000])
+@pytest.mark.parametrize("spread", ["evenly", "on one code", "in a row"])
+def test_bands_of_codes(rows: int, spread: str) -> None:
+    """Around a band of 64; one warp a code and eight, each with more than 32 bands.
+
+    The values are whole, so that any order of additions makes the same bits.
+    """
+    rng = np.random.default_rng(rows)
+    indices = rng.integers(0, 70, rows)
+    if spread != "evenly":
+        indices = np.sort(indices) if spread == "in a row" else indices * 0 + 69
+    z = rng.integers(-50, 50, (rows, 3)).astype(np.float32)
+    results = []
+    for rung in ("cuda_emulated_banded", "reference"):
+        with use_kernels(code_sums=rung):
+            results.append(tinyvq_kernels.code_sums(z, indices, 70))
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("means", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("moves", [True, False])
+def test_running_means_are_the_same_bits_as_numpy_makes(
+    means: str, dtype: str, moves: bool
+) -> None:
+    sums, codes = (draw(name, 100, 37).astype(dtype) for name in ("sums", "codes"))
+    counts = np.random.default_rng(0).integers(0, 3, 100)
+    results = []
+    for variant in ("cuda_emulated_fused", "reference"):
+        kept = [np.abs(draw("size", 100)), draw("total", 100, 37), draw("average")]
+        kept = [array.astype(means) for array in kept]
+        moved = codes.copy()
+        with use_kernels(running_means=variant):
+            tinyvq_kernels.running_means(
+                *(sums, counts, *kept, moved if moves else None), rows=99, decay=0.97
+            )
+        results.append((*kept, moved))
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert (results[0][-1] == codes).all(axis=1).sum() == (
+        (counts == 0).sum() if moves else 100
+    )
+
+
+WRONG: list[tuple[str, Any, type[Exception], str]] = [
+    ("counts", np.zeros(4, np.int32), TypeError, "counts must be int64"),
+    ("size", np.zeros(4, np.float32), TypeError, "dtypes differ"),
+    ("codes", np.zeros((4, 3)), TypeError, "dtypes differ"),
+    ("total", np.zeros((4, 2)), ValueError, r"total must have shape \(4, 3\)"),
+    ("average", np.zeros(1), ValueError, r"average must have shape \(\)"),
+    ("total", np.zeros((3, 4)).T, ValueError, "total must be C-contiguous"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "error", "message"), WRONG)
+def test_running_means_refuse_what_they_cannot_write(
+    name: str, wrong: Any, error: type[Exception], message: str
+) -> None:
+    arrays = {
+        "sums": np.zeros((4, 3), np.float32),
+        "counts": np.zeros(4, np.int64),
+        "size": np.zeros(4),
+        "total": np.zeros((4, 3)),
+        "average": np.zeros(()),
+        "codes": np.zeros((4, 3), np.float32),
+    }
+    tinyvq_kernels.running_means(*arrays.values(), rows=0, decay=0.9)
+    arrays[name] = wrong
+    with pytest.raises(error, match=message):
+        tinyvq_kernels.running_means(*arrays.values(), rows=0, decay=0.9)
+
+
+@pytest.mark.parametrize("depth", [1, 63, 64, 65, 200])
+def test_chains_of_starts_are_never_cut(depth: int) -> None:
+    """Also where a chain is walked in chunks of 64: the bits that the CPU makes."""
+    codes = draw("codes", 70, depth).astype(np.float32)
+    call = search._begin(codes, codes)
+    expected = np.empty(70, np.float32)
+    code_starts(codes.reshape(-1), 70, depth, expected)
+    np.testing.assert_array_equal(call.starts, expected)
+    top, longest = call.top.view(np.float64)
+    assert (top, longest) == (np.abs(codes).max(), -2 * expected.min())

@@ -14,6 +14,7 @@ from tyro.conf import Positional
 
 from tinyvq.cli._parse import parse
 from tinyvq.errors import ConfigError
+from tinyvq.function import Array
 from tinyvq.messages import say
 from tinyvq.rng import Stream
 
@@ -202,7 +203,7 @@ def _matmul() -> Call:
 
 
 def _pixel_sums() -> Call:
-    return _draw(x=(2, 37, 33)), tinyvq_kernels.pixel_sums
+    return _draw(x=(5, 1201, 3)), tinyvq_kernels.pixel_sums
 
 
 def _nearest_code() -> Call:
@@ -213,6 +214,22 @@ def _code_sums() -> Call:
     arrays = _draw(z=(67, 5))
     arrays["indices"] = Stream(0, "emulate indices").integers(9, 67)
     return arrays, lambda z, indices: tinyvq_kernels.code_sums(z, indices, 9)
+
+
+def _running_means() -> Call:
+    arrays = _draw(sums=(9, 5), total=(9, 5), average=(), codes=(9, 5))
+    arrays["counts"] = Stream(0, "emulate counts").integers(3, 9)
+    arrays["size"] = np.ones(9, np.float32)
+
+    def call(
+        sums: Array, total: Array, average: Array, codes: Array, *per_code: Array
+    ) -> None:
+        counts, size = per_code
+        tinyvq_kernels.running_means(
+            *(sums, counts, size, total, average, codes), rows=17, decay=0.9
+        )
+
+    return arrays, call
 
 
 def _conv2d() -> Call:
@@ -281,6 +298,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "pixel_sums": _pixel_sums,
     "nearest_code": _nearest_code,
     "code_sums": _code_sums,
+    "running_means": _running_means,
     "conv2d": _conv2d,
     "conv2d_input_grad": _conv2d_input_grad,
     "conv2d_weight_grad": _conv2d_weight_grad,

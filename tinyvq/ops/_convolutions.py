@@ -25,12 +25,9 @@ def _settings(op: str, stride: int, padding: int, dilation: int) -> tuple[int, .
 
 
 def _bias_grad(gy: Array) -> Array:
-    """Sum (N,P,Q,K) over all pixels: within each image, then over images.
-
-    Two short sums round less than one long one.
-    """
+    """Sum (N,P,Q,K) over all pixels of all images: (K,)."""
     n, p, q, k = gy.shape
-    return pixel_sums(gy.reshape(n, p * q, k)).sum(axis=0)
+    return pixel_sums(gy.reshape(n, p * q, k))
 
 
 @dataclass(frozen=True)

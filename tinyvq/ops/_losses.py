@@ -40,7 +40,8 @@ class MSELoss(Function):
 
     # ∂L/∂x = 2 (x - y) / n, and ∂L/∂y the opposite.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        gx = (gy * (2 / ctx.difference.size)).astype(gy.dtype) * ctx.difference
+        scale = (gy * (2 / ctx.difference.size)).astype(gy.dtype, copy=False)
+        gx = scale * ctx.difference
         return gx if ctx.needs[0] else None, -gx if ctx.needs[1] else None
 
 

@@ -150,9 +150,11 @@ class VQLoss(Function):
         scale = gy * (2 / ctx.difference.size)
         gz = ge = None
         if ctx.needs[0]:
-            gz = (self.commitment_weight * scale).astype(gy.dtype) * ctx.difference
+            weight = (self.commitment_weight * scale).astype(gy.dtype, copy=False)
+            gz = weight * ctx.difference
         if ctx.needs[1]:
-            ge = (-self.codebook_weight * scale).astype(gy.dtype) * ctx.difference
+            weight = (-self.codebook_weight * scale).astype(gy.dtype, copy=False)
+            ge = weight * ctx.difference
         return gz, ge
 
 

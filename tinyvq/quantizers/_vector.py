@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
-from tinyvq_kernels import code_sums, nearest_code
+from tinyvq_kernels import code_sums, nearest_code, running_means
 
 from tinyvq import ops
 from tinyvq.backends import beside, module_of, read
@@ -154,22 +155,19 @@ class VectorQuantizer(Module):
         if self._is_to_start():
             return None
         sums, counts = code_sums(stats.vectors, stats.indices, self.num_codes)
-        keep, take = self.decay, 1 - self.decay
+        # An optimiser moves the codes of a "gradient" codebook.
+        moved = self.codebook.mutate() if self.learn == "ema" else nullcontext()
         with (
             self.cluster_size.mutate() as size,
             self.embed_sum.mutate() as total,
             self.average_size.mutate() as average,
+            moved as codes,
         ):
-            size[...] = keep * size + take * counts
-            total[...] = keep * total + take * sums
-            average[...] = keep * average + take * (len(stats.vectors) / self.num_codes)
-        if self.learn == "ema":
-            with self.codebook.mutate() as codebook:
-                # A code that nobody chose stays put: its mean is as before, and its
-                # sums fade to nothing in the end.
-                chosen = counts > 0  # (M,)
-                means = total / np.where(chosen, size, 1)[:, None]
-                np.copyto(codebook, means, where=chosen[:, None])
+            running_means(
+                *(sums, counts, size, total, average, codes),
+                rows=len(stats.vectors),
+                decay=self.decay,
+            )
         dead: Array = np.count_nonzero(self._dead())
         return dead
 

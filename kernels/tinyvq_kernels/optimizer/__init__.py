@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq_kernels._cuda import cuda_ladder, module_of
-from tinyvq_kernels._door import check_floats, check_shape
+from tinyvq_kernels._door import check_floats, check_shape, check_writable
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
 from tinyvq_kernels.optimizer import cpu, gpu, reference
@@ -105,7 +105,7 @@ def adam(
         for name, array in (("g", g_of), ("m", m_of), ("v", v_of)):
             check_shape(op, name, array, tuple(p.shape))
         for name, array in (("p", p), ("m", m_of), ("v", v_of)):
-            _check_writable(op, name, array)
+            check_writable(op, name, array)
     check_shape(op, "numbers", numbers, (2 * len(parameters) + 6,))
     update = resolve(op, parameters[0])
     update(parameters, gradients, m, v, _beside(numbers, parameters[0]))
@@ -131,10 +131,3 @@ def _beside(numbers: Any, like: Array) -> Array:
         return module_of(like).asarray(numbers.astype(like.dtype, copy=False))
     placed: Array = numbers
     return placed
-
-
-def _check_writable(op: str, name: str, array: Array) -> None:
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{op}: {name} must be C-contiguous, it is written in place")
-    if not getattr(array.flags, "writeable", True):  # CuPy has no such flag
-        raise ValueError(f"{op}: {name} is read-only, it is written in place")

@@ -1,6 +1,6 @@
-"""Sums over the pixels of an image, which the gradient of a bias is made of.
+"""Sums over the pixels of images, which the gradient of a bias is.
 
-pixel_sums   x (N,L,C) -> (N,C)      y[n,c] = Σ_l x[n,l,c]
+pixel_sums   x (N,L,C) -> (C,)      y[c] = Σ_nl x[n,l,c]
 """
 
 from tinyvq_kernels._cuda import cuda_ladder
@@ -21,11 +21,15 @@ declare(
         default=True,
     ),
 )
-cuda_ladder("pixel_sums", gpu.LADDER, default="tree")
+cuda_ladder("pixel_sums", gpu.LADDER, default="spread")
 
 
 def pixel_sums(x: Array) -> Array:
-    """Add up x (N,L,C) over L, in an order that the shape fixes: (N,C)."""
+    """Add up x (N,L,C) over all pixels of all images: (C,).
+
+    In an order that the shape fixes. On a CPU first within each image, then over
+    images: two short sums round less than one long one.
+    """
     check_floats("pixel_sums", x=x)
     check_rank("pixel_sums", "N,L,C", "x", x)
     return resolve("pixel_sums", x)(x)

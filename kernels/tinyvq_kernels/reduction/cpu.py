@@ -12,7 +12,8 @@ def pixel_sums(x: Array) -> Array:
     n, length, c = x.shape
     sums = np.zeros((n, c), x.dtype)
     _add_pixels(flat(x), n, length, c, sums.reshape(-1))
-    return sums
+    total: Array = sums.sum(axis=0)
+    return total
 
 
 def _add_pixels_of_images(x: Flat, n: int, length: int, c: int, sums: Flat) -> None:

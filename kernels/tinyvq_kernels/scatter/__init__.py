@@ -3,8 +3,9 @@
     code_sums  z (N,D), indices (N,)  -> sums (M,D), counts (M,) int64
 
 This is the one-hot product of the textbooks, without the one-hot: what an EMA codebook
-averages, and the gradient of a table lookup. N·D additions. Each sum adds its vectors
-one after another by growing n, so it does not depend on the number of threads.
+averages, and the gradient of a table lookup. N·D additions. The order of each sum is
+fixed by the indices alone: on a CPU its vectors are added one after another by growing
+n, whatever the number of threads.
 """
 
 from tinyvq_kernels._cuda import cuda_ladder
@@ -25,7 +26,7 @@ declare(
         default=True,
     ),
 )
-cuda_ladder("code_sums", gpu.LADDER, default="sorted")
+cuda_ladder("code_sums", gpu.LADDER, default="banded")
 
 
 def code_sums(z: Array, indices: Array, num_codes: int) -> tuple[Array, Array]:

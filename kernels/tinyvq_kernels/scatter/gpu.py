@@ -15,6 +15,8 @@ from tinyvq_kernels._cuda import (
 from tinyvq_kernels._types import Array
 
 THREADS, BAND, LANES = 256, 1024, 32  # as in code_sums.cu
+ROWS, WIDTH = 64, 64  # of the rung "banded"
+EACH = 8  # bands that a warp adds up, where a block has not yet all its warps
 SOURCES = {
     "f": Source("scatter/code_sums.cu", {"REAL": "float"}),
     "d": Source("scatter/code_sums.cu", {"REAL": "double"}),
@@ -72,6 +74,43 @@ def by_code(z: Array, indices: Array, num_codes: int) -> tuple[Array, Array]:
     return sums, counts
 
 
+def banded(z: Array, indices: Array, num_codes: int) -> tuple[Array, Array]:
+    """Sum each band's rows by code, then each code's bands; shapes as in the contract.
+
+    The partial sum of a code in a band stands in the row of its first place there.
+    """
+    (n, depth), up = z.shape, flag(z)
+    source, bands = SOURCES[z.dtype.char], -(-n // ROWS)
+    across = max(1, -(-depth // WIDTH))  # where D is 0 one block is left, to count
+    parts = empty((n, depth), z.dtype, like=z)
+    table = empty((bands, num_codes), np.int32, like=z)
+    launch(
+        source,
+        "sum_in_bands",
+        grid=(bands, across, 1),
+        block=(THREADS, 1, 1),
+        arguments=(
+            *(contiguous(z), _words(indices), parts, table, up),
+            *map(np.int32, (n, num_codes, depth)),
+        ),
+    )
+    sums = empty((num_codes, depth), z.dtype, like=z)
+    counts = empty(num_codes, np.int64, like=z)
+    warps = max(1, min(THREADS // 32, -(-bands // EACH)))
+    launch(
+        source,
+        "sum_bands",
+        grid=(num_codes, across, 1),
+        block=(32 * warps, 1, 1),
+        arguments=(
+            *(parts, table, sums, counts),
+            *map(np.int32, (bands, num_codes, depth)),
+        ),
+    )
+    _check(up, num_codes)
+    return sums, counts
+
+
 def _words(indices: Array) -> Array:
     return contiguous(indices.astype(np.int64, copy=False))
 
@@ -89,4 +128,5 @@ def _check(up: Array, num_codes: int) -> None:
 LADDER = {
     "plain": Rung(plain, "a thread a sum, which looks at all rows"),
     "sorted": Rung(by_code, "rows listed by code first, a block a code"),
+    "banded": Rung(banded, "bands of 64 rows summed by code, then a code's bands"),
 }

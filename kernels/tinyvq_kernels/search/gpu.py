@@ -23,6 +23,7 @@ from tinyvq_kernels._cuda import (
 from tinyvq_kernels._types import Array
 from tinyvq_kernels.search.reference import check_range
 
+STARTS = 32  # codes a block of `code_starts`, as in nearest_code.cu
 TILE = 16  # of the rung "tiled", as in nearest_code.cu
 ENOUGH = 512  # blocks that keep a large device busy
 SIDES = (64, 128)  # of the tiles of rows × codes in registers
@@ -326,8 +327,8 @@ def _begin(z: Array, codes: Array) -> Call:
     launch(
         STEPS[z.dtype.char],
         "code_starts",
-        grid=(-(-m // 128), 1, 1),
-        block=(128, 1, 1),
+        grid=(-(-m // STARTS), 1, 1),
+        block=(256, 1, 1),
         arguments=(*call[1:], np.int32(m), np.int32(depth)),
     )
     return call

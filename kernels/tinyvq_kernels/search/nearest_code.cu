@@ -25,32 +25,61 @@ __device__ __forceinline__ void refuse_above(
     if (!(most <= bound)) atomicOr(flag_1, 1);
 }
 
-// Before every rung: start_m = -|e|²/2, a thread a code; top_2, the largest |e_md| and
-// the largest |e|².
+// Before every rung: start_m = -|e|²/2; top_2, the largest |e_md| and the largest |e|².
+//
+// A block a STARTS codes. The chain of a code is walked by one thread, as it must be,
+// but what it walks over was brought to shared memory by all threads at once, so a
+// chunk costs one wait for memory, and the next is fetched meanwhile. With each thread
+// reading its own code, 512 codes of 64 took 6.8 µs on an H200, of which the additions
+// are a tenth.
+constexpr int STARTS = 32, CHUNK = 64, STARTERS = 256;
+constexpr int BROUGHT = STARTS * CHUNK / STARTERS;  // by each thread
+
+// Fetch a thread's share of STARTS × CHUNK values; beyond the edges there are zeros.
+__device__ __forceinline__ void fetch(
+    REAL (&mine)[BROUGHT], const REAL *codes_md, int first, int from, int m,
+    int depth) {
+    int d = from + threadIdx.x % CHUNK, row = first + threadIdx.x / CHUNK;
+#pragma unroll
+    for (int i = 0; i < BROUGHT; ++i, row += STARTERS / CHUNK)
+        mine[i] = row < m && d < depth ? codes_md[(size_t)row * depth + d] : (REAL)0;
+}
+
 extern "C" __global__ void code_starts(
     const REAL *codes_md, REAL *start_m, unsigned long long *top_2, double limit,
     int *flag_1, int m, int depth) {
-    int code = blockIdx.x * blockDim.x + threadIdx.x;
-    REAL length = 0;
+    __shared__ REAL chunk[STARTS][CHUNK + 1];  // one more: a column is in all banks
+    int t = threadIdx.x, first = blockIdx.x * STARTS;
+    double bound = sqrt(limit / max(depth, 1));
+    REAL length = 0, mine[BROUGHT];
     unsigned long long top = 0;
-    if (code < m) {
-        const REAL *code_d = codes_md + (size_t)code * depth;
-        for (int d = 0; d < depth; ++d) {
-            length = FMA(code_d[d], code_d[d], length);
-            top = max(top, size_bits(code_d[d]));
+    fetch(mine, codes_md, first, 0, m, depth);
+    for (int from = 0; from < depth; from += CHUNK) {
+#pragma unroll
+        for (int i = 0; i < BROUGHT; ++i) {
+            top = max(top, size_bits(mine[i]));
+            chunk[t / CHUNK + i * (STARTERS / CHUNK)][t % CHUNK] = mine[i];
         }
-        start_m[code] = -length / 2;
+        __syncthreads();  // the chunk is whole
+        fetch(mine, codes_md, first, from + CHUNK, m, depth);
+        int here = min(CHUNK, depth - from);
+        if (t < STARTS) {
+#pragma unroll 16
+            for (int d = 0; d < here; ++d)
+                length = FMA(chunk[t][d], chunk[t][d], length);
+        }
+        __syncthreads();  // nobody needs it any more
     }
+    if (t < STARTS && first + t < m) start_m[first + t] = -length / 2;
     unsigned long long longest = size_bits(length);
     for (int step = 16; step > 0; step /= 2) {  // a warp has one value for all to see
         top = max(top, __shfl_xor_sync(0xffffffffu, top, step));
         longest = max(longest, __shfl_xor_sync(0xffffffffu, longest, step));
     }
-    if (threadIdx.x % 32 > 0) return;
+    if (t % 32 > 0) return;
     atomicMax(top_2, top);
-    atomicMax(top_2 + 1, longest);
-    if (depth > 0 && !(__longlong_as_double(top) <= sqrt(limit / depth)))
-        atomicOr(flag_1, 1);
+    if (t == 0) atomicMax(top_2 + 1, longest);
+    if (!(__longlong_as_double(top) <= bound)) atomicOr(flag_1, 1);
 }
 
 // Rung 1, plain. A thread a vector: it walks through all codes and keeps the best.
