@@ -1,6 +1,7 @@
 """`make gpu`: check, then measure, then write."""
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,7 +19,10 @@ from tinyvq.messages import say
 
 def check() -> None:
     """Run the tests that need a GPU; end with their status where one fails."""
-    words = ["-m", "pytest", "-q", "-x", "-m", "gpu", "tests/kernels", "tests/device"]
+    words = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:benchmark"]
+    words += ["tests/kernels", "tests/device"]
+    if importlib.util.find_spec("xdist"):  # kernels compile while others run
+        words += ["-n", str(min(12, os.cpu_count() or 1))]
     status = subprocess.run(
         [sys.executable, *words],
         cwd=ROOT,

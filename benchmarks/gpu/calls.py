@@ -14,6 +14,9 @@ SEARCHES = (  # N, D, M
     (262144, 8, 16384),
     (65536, 256, 16384),
 )
+SLOW = ("reference", "plain", "tiled", "fastest")  # the last is one of the others
+CONVOLUTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
+TF32 = dict.fromkeys(CONVOLUTIONS, "tensor_cores")
 
 
 def roofs() -> Figures:
@@ -49,10 +52,7 @@ def searches() -> Figures:
         tz, tcodes = torch.from_dlpack(gz), torch.from_dlpack(gcodes)
         contenders: dict[str, Run] = {}
         for kernel in kernels.kernels("nearest_code"):
-            if kernel.backend == "cuda" and kernel.variant not in (
-                "reference",
-                "plain",
-            ):
+            if kernel.backend == "cuda" and kernel.variant not in SLOW:
                 run = _by("nearest_code", kernel.variant, gz, gcodes)
                 # Equal to the CPU's on every row, ties included, or not timed at all.
                 np.testing.assert_array_equal(run().get(), expected)
@@ -88,6 +88,16 @@ def convolutions() -> Figures:
         for layer in LAYERS
         for part in ("forward", "input gradient", "weight gradient")
     }
+
+
+def in_tf32(run: Run) -> Run:
+    """Make the form of a call whose convolutions multiply in TF32."""
+
+    def call() -> Any:
+        with kernels.use_kernels(**TF32):
+            return run()
+
+    return call
 
 
 def _convolution(layer: Layer, part: str) -> Figures:
@@ -131,4 +141,5 @@ def _convolution(layer: Layer, part: str) -> Figures:
         )[wanted.index(True)]
 
     flops = 2.0 * n * made**2 * layer.taps**2 * layer.inputs * layer.outputs
-    return compare_calls({"tinyvq": ours, **in_both("cuDNN", theirs)}, flops)
+    own = {"tinyvq, float32": ours, "tinyvq, TF32": in_tf32(ours)}
+    return compare_calls(own | in_both("cuDNN", theirs), flops)

@@ -7,6 +7,7 @@ from tinyvq_kernels import Captured, deferred_checks
 
 from benchmarks import bench_vqgan_step
 from benchmarks.bench_vqvae_step import LR, PLAIN, images
+from benchmarks.gpu.calls import in_tf32
 from benchmarks.gpu.timing import Figures, Run, compare, in_both
 from benchmarks.peers.torch_vqvae import twin
 from tinyvq.models import VQVAE
@@ -22,13 +23,15 @@ def vqvae_steps() -> Figures:
     found = {}
     for batch in BATCHES:
         x = images(32, 3, batch)
-        model = VQVAE.preset("conv", channels=3, **PLAIN)
-        peers = [twin(model, channels=3).cuda() for _ in range(2)]
+        models = [VQVAE.preset("conv", channels=3, **PLAIN) for _ in range(2)]
+        peers = [twin(models[0], channels=3).cuda() for _ in range(2)]
         given = Tensor(x).to("cuda")
+        ours = [_our_step(model.to("cuda"), given, LR) for model in models]
         compiled = torch.compile(peers[1], mode="reduce-overhead", dynamic=False)
         tx = torch.from_dlpack(given.array).permute(0, 3, 1, 2)  # channels_last
         contenders: dict[str, Run] = {
-            "tinyvq, captured": _our_step(model.to("cuda"), given, LR),
+            "tinyvq, captured, float32": ours[0],
+            "tinyvq, captured, TF32": in_tf32(ours[1]),
             **in_both("PyTorch", _their_step(peers[0], peers[0], tx, LR)),
             **in_both(
                 "PyTorch compiled, reduce-overhead",
@@ -87,14 +90,15 @@ def vqgan_steps() -> Figures:
     reads its losses and the adaptive weight, as a step must that logs them.
     """
     x = images(64, 3, bench_vqgan_step.BATCH)
-    task = bench_vqgan_step.task_of(x, backend="cuda")
+    task, other = (bench_vqgan_step.task_of(x, backend="cuda") for _ in range(2))
     given = task.images_of_step.array
     tx = torch.from_dlpack(given).permute(0, 3, 1, 2)  # channels_last
     eager, compiled = (bench_vqgan_step.peer_of(task, "cuda") for _ in range(2))
     compiled.model = torch.compile(compiled.model, dynamic=False)
     compiled.judge.judge = torch.compile(compiled.judge.judge, dynamic=False)
     contenders = {
-        "tinyvq, captured": bench_vqgan_step.ours(task),
+        "tinyvq, captured, float32": bench_vqgan_step.ours(task),
+        "tinyvq, captured, TF32": in_tf32(bench_vqgan_step.ours(other)),
         **in_both("PyTorch", lambda: eager.step(tx, 1.0)),
         **in_both("PyTorch compiled", lambda: compiled.step(tx, 1.0)),
     }
