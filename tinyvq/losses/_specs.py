@@ -156,7 +156,7 @@ SPECS: tuple[OpSpec, ...] = (
         _lecam,
         _lecam_case,
         _lecam_reference,
-        (act.ReLU, ari.Add, ari.Sub, ari.Mul, red.Mean, red.Sum),
+        (act.ReLU, ari.Add, ari.Sub, ari.Mul, red.Mean),
     ),
     OpSpec(
         "feature_matching",

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
-from tinyvq_kernels import code_sums, nearest_code, running_means
+from tinyvq_kernels import code_sums, deferred_checks, nearest_code, running_means
 
 from tinyvq import ops
 from tinyvq.backends import beside, module_of, read
@@ -154,7 +154,8 @@ class VectorQuantizer(Module):
         check_stats("VectorQuantizer", stats, (self.num_codes, self.code_dim))
         if self._is_to_start():
             return None
-        sums, counts = code_sums(stats.vectors, stats.indices, self.num_codes)
+        with deferred_checks():  # not read: the search finds no other codes
+            sums, counts = code_sums(stats.vectors, stats.indices, self.num_codes)
         # An optimiser moves the codes of a "gradient" codebook.
         moved = self.codebook.mutate() if self.learn == "ema" else nullcontext()
         with (

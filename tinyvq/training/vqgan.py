@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tinyvq import ops
-from tinyvq.backends import Place
+from tinyvq.backends import Place, module_of
 from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.losses import PerceptualLoss, adaptive_weight
@@ -167,9 +167,8 @@ class VQGANTask(TokenizerTask):
         """Weigh the adversary by two gradients (N,H,W,C) at the images made."""
         options = self.options
         if options.weighting == "fixed":
-            return np.full_like(
-                gradient, options.adversarial_weight, np.float64, shape=()
-            )
+            fixed: Array = module_of(gradient).full((), options.adversarial_weight)
+            return fixed
         of_reconstruction, of_adversary = (
             grad(made, [self.last_weight], Tensor.wrap(g), retain_graph=True)[0].array
             for g in (gradient, push)

@@ -8,7 +8,7 @@ told in `conv2d_tensor.cu`. It runs only where it is asked for,
                      conv2d_weight_grad="tensor_cores"):
 
 and on devices of compute capability 8.0 or later. Where channels do not come in fours,
-as an image's three, and for arrays of more than 2³⁰ values, `register_tiled` runs
+as an image's three, and for arrays of more than 2³⁰ values, `narrow` runs
 instead. On NumPy's arrays, in the emulator, shuffles and fmas stand for the tensor
 cores.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from tinyvq_kernels._cuda import Rung, Source, contiguous, empty, launch
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.convolution import gpu
+from tinyvq_kernels.convolution import gpu_narrow
 from tinyvq_kernels.convolution.gpu import (
     FORWARD,
     INPUT,
@@ -88,7 +88,7 @@ def conv2d(
 ) -> Array:
     """Run the forward convolution; shapes as in the package's contract."""
     if not _takes(x, w, w.shape[2:]):
-        return gpu.conv2d(x, w, b, stride, padding, dilation)
+        return gpu_narrow.conv2d(x, w, b, stride, padding, dilation)
     g = geometry_of(x.shape, w.shape, stride, padding, dilation)
     y = empty((g.n, g.p, g.q, g.k), x.dtype, like=x)
     _gather(FORWARD, x, w, b, y, g)
@@ -106,7 +106,7 @@ def conv2d_input_grad(
 ) -> Array:
     """Run the input gradient, all phases of the stride in one launch."""
     if not _takes(gy, w, w.shape[2:]):
-        return gpu.conv2d_input_grad(gy, w, size, b, stride, padding, dilation)
+        return gpu_narrow.conv2d_input_grad(gy, w, size, b, stride, padding, dilation)
     shape = (gy.shape[0], *size, w.shape[2])
     g = geometry_of(shape, w.shape, stride, padding, dilation)
     gx = empty(shape, gy.dtype, like=gy)
@@ -124,7 +124,7 @@ def conv2d_weight_grad(
 ) -> Array:
     """Run the weight gradient, in partial sums over pixels."""
     if not _takes(x, gy, (x.shape[3], gy.shape[3])):
-        return gpu.conv2d_weight_grad(x, gy, kernel, stride, padding, dilation)
+        return gpu_narrow.conv2d_weight_grad(x, gy, kernel, stride, padding, dilation)
     made = (*kernel, x.shape[3], gy.shape[3])
     g = geometry_of(x.shape, made, stride, padding, dilation)
     gw, portable = empty(made, x.dtype, like=x), isinstance(x, np.ndarray)
