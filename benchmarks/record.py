@@ -16,6 +16,7 @@ PACKAGES = (
     "numpy",
     "numba",
     "llvmlite",
+    "cupy-cuda13x",
     "torch",
     "vector-quantize-pytorch",
     "faiss-cpu",

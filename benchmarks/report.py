@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.__main__ import AREAS
+from benchmarks.gpu.tables import TABLES, of_gpus
 from benchmarks.harness import OURS
 from benchmarks.record import RESULTS
 
@@ -160,6 +161,7 @@ SECTIONS = {
     "priors": priors_table,
     "machine": machine,
     **{area: partial(area_table, area) for area in AREAS},
+    **{f"gpu {part}": partial(of_gpus, part) for part in TABLES},
 }
 PLOTS = {"curves.png": curves_plot}
 

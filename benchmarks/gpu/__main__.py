@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -56,21 +57,23 @@ def main(argv: list[str] | None = None) -> int:
     if not asked.unchecked:
         check()
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    result: Figures = {"gpu": name, "environment": environment(), "failed": {}}
+    path = RESULTS / f"{name.lower().replace(' ', '-')}.json"
+    result: Figures = json.loads(path.read_text()) if path.exists() else {"gpu": name}
+    failed = 0
     with one_stream():
         for part in asked.parts or PARTS:
             began = time.perf_counter()
             try:
-                result[part] = PARTS[part]()
-            except Exception as problem:  # what was measured before is kept
-                result["failed"][part] = f"{type(problem).__name__}: {problem}"
+                cases = PARTS[part]()
+            except Exception as problem:  # the other parts are measured all the same
+                say(f"{part} failed: {type(problem).__name__}: {problem}")
+                failed += 1
+                continue
+            result[part] = {"environment": environment(), "cases": cases}
             say(f"{part}: {time.perf_counter() - began:.0f} s")
-    path = RESULTS / f"{name.lower().replace(' ', '-')}.json"
     write_json(path, result)
     say(f"wrote {path}")
-    for part, reason in result["failed"].items():
-        say(f"{part} failed: {reason}")
-    return int(bool(result["failed"]))
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

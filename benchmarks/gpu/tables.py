@@ -1,0 +1,150 @@
+"""The tables of what was measured on GPUs, from the committed result files."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu.timing import Figures
+from benchmarks.record import RESULTS
+
+NOT_YET = "Not measured yet.\n"
+PRECISIONS = ("float32", "TF32")
+
+
+def of_gpus(part: str) -> str:
+    """Write a part's table for each GPU whose results are there."""
+    files = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    gpus = [result for result in files if "gpu" in result and part in result]
+    return "\n".join(_of_gpu(part, result) for result in gpus) or NOT_YET
+
+
+def _of_gpu(part: str, result: Figures) -> str:
+    environment = result[part]["environment"]
+    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+    return (
+        f"{result['gpu']}:\n\n{TABLES[part](result[part]['cases'])}\n"
+        f"{environment['cpu']}, {environment['cores']} cores, "
+        f"{environment['system']}; {versions}; commit {environment['commit']}.\n"
+    )
+
+
+def roofs(cases: Figures) -> str:
+    """Say how fast the device copies and multiplies."""
+    return (
+        f"It copies {cases['copy_gb_a_second']:,.0f} GB/s, reading and writing "
+        f"counted, and multiplies {cases['float32_tflops']:.1f} TFLOP/s in float32 and "
+        f"{cases['tf32_tflops']:.0f} in TF32 (PyTorch's matmul, 8192³).\n"
+    )
+
+
+def searches(cases: Figures) -> str:
+    """Compare our fastest rung, whose answers are exact, with PyTorch's forms."""
+    rows, ratios = [], []
+    for name, found in cases.items():
+        ours = min((n for n in found if n.startswith("tinyvq")), key=_of(found))
+        exact = [n for n in found if n.endswith(", float32")]
+        peer = min(exact, key=_of(found))
+        ratios.append(_ms(found, peer) / _ms(found, ours))
+        rows.append(
+            (
+                name.replace("x", "×"),
+                f"{_told(found, ours)}, {ours.removeprefix('tinyvq ')}",
+                f"{_told(found, peer)}, {peer.removesuffix(', float32')}",
+                _told(found, "matmul + argmin, TF32"),
+                f"{ratios[-1]:.2f}",
+            )
+        )
+    head = (
+        *("N × D × M", "tinyvq", "PyTorch, float32"),
+        *("PyTorch, TF32 (not the same answers)", "float32 / tinyvq"),
+    )
+    return _table(head, rows) + _mean(ratios)
+
+
+def convolutions(cases: Figures) -> str:
+    """Compare with cuDNN, pass by pass: means over the layers, and the worst."""
+    ratios: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for name, found in cases.items():
+        layer, part = name.split(": ")
+        for precision in PRECISIONS:
+            # What computes in float32 may stand in for TF32, too, where it is faster.
+            allowed = PRECISIONS[: PRECISIONS.index(precision) + 1]
+            ours, theirs = (
+                min(_ms(found, f"{who}, {p}") for p in allowed)
+                for who in ("tinyvq", "cuDNN")
+            )
+            ratios[part, precision][layer] = theirs / ours
+    rows = []
+    for (part, precision), of_layers in ratios.items():
+        worst = min(of_layers, key=lambda layer: of_layers[layer])
+        mean = _geometric_mean(of_layers.values())
+        low = f"{of_layers[worst]:.2f}, {worst}"
+        rows.append((part, precision, f"{mean:.2f}", low))
+    text = _table(("pass", "in", "cuDNN / tinyvq, mean", "worst layer"), rows)
+    for precision in PRECISIONS:
+        every = [
+            ratio
+            for (_, p), of_layers in ratios.items()
+            for ratio in of_layers.values()
+            if p == precision
+        ]
+        text += _mean(every, f" in {precision}")
+    return text
+
+
+def steps(cases: Figures) -> str:
+    """Compare whole steps, in float32 and in TF32."""
+    rows = []
+    for name, found in cases.items():
+        for precision in PRECISIONS:
+            ours = f"tinyvq, captured, {precision}"
+            peers = [n for n in found if n.startswith("PyTorch") and precision in n]
+            peer = min(peers, key=_of(found))
+            told = [
+                f"{_told(found, n)}, {n.removesuffix(f', {precision}')}" for n in peers
+            ]
+            ratio = _ms(found, peer) / _ms(found, ours)
+            rows.append(
+                (name, precision, _told(found, ours), "; ".join(told), f"{ratio:.2f}")
+            )
+    return _table(("step", "in", "tinyvq", "PyTorch", "fastest / tinyvq"), rows)
+
+
+TABLES: dict[str, Any] = {
+    "roofs": roofs,
+    "nearest_code": searches,
+    "convolutions": convolutions,
+    "vqvae_step": steps,
+    "vqgan_step": steps,
+}
+
+
+def _ms(found: Figures, name: str) -> float:
+    return float(found[name]["median_ms"])
+
+
+def _of(found: Figures) -> Any:
+    return lambda name: _ms(found, name)
+
+
+def _told(found: Figures, name: str) -> str:
+    value = _ms(found, name)
+    return f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms"
+
+
+def _geometric_mean(ratios: Iterable[float]) -> float:
+    return float(np.exp(np.log(list(ratios)).mean()))
+
+
+def _mean(ratios: list[float], what: str = "") -> str:
+    mean = _geometric_mean(ratios)
+    return f"\nGeometric mean of the ratios{what}: {mean:.2f} ({len(ratios)} cases).\n"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
