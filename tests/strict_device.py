@@ -367,6 +367,7 @@ def strict_module() -> ModuleType:
     passed_on = {name: getattr(np, name) for name in UFUNCS | FUNCTIONS}
     vars(module).update(
         made | passed_on,
+        __version__="0 (a stand-in)",
         ndarray=StrictArray,
         array=_array,
         asarray=_asarray,

@@ -1,5 +1,7 @@
 """Images on their way into a model: the one place where they reach a GPU."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,15 +24,26 @@ class Feed:
     """Puts the images of each step on a backend: on a GPU, into one and the same array.
 
     A captured step reads them there.
+
+    choose  selects the images (N,H,W,C) of a step, as bytes
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, choose: Callable[[int], Images], backend: Backend) -> None:
+        self.choose = choose
         self.backend = backend
         self._bytes = Place(backend)
         self._unit: Tensor | None = None
+        self._ahead: tuple[int, Images] | None = None
 
-    def __call__(self, images: Images) -> Tensor:
-        """Put images (N,H,W,C) there, as models take them: floats -0.5 .. 0.5."""
+    def prepare(self, step: int) -> None:
+        """Select the images of a step to come, while a GPU is at work."""
+        if self.backend != "cpu":
+            self._ahead = step, self.choose(step)
+
+    def __call__(self, step: int) -> Tensor:
+        """Put a step's images there, as models take them: floats -0.5 .. 0.5."""
+        prepared = self._ahead is not None and self._ahead[0] == step
+        images = self._ahead[1] if self._ahead and prepared else self.choose(step)
         unit = to_unit(self._bytes.fill(images))
         if (
             self.backend == "cpu"

@@ -90,17 +90,22 @@ class GuardedBackward(Generic[T]):
         self._run = Captured(self._differentiate, backend)
         self._look = Captured(self._figures, backend, MOVED_WARM)
 
-    def __call__(self, key: Hashable = None) -> tuple[float, float, T]:
+    def __call__(
+        self, key: Hashable = None, ahead: Callable[[], None] = lambda: None
+    ) -> tuple[float, float, T]:
         """Run; return the loss, the length of all gradients, and what else there is.
 
-        key  of what differentiate does, where that is not the same at each step
+        key    of what differentiate does, where that is not the same at each step
+        ahead  is done meanwhile, before anything is waited for
 
         Waits for a GPU: once, for all. Raises NonFiniteError naming the first op that
         made a NaN or infinite value.
         """
         try:
             self._loss, self._checks, rest = self._run(key)
-            loss, square, *flags = on_host(self._look(key)).tolist()
+            figures = self._look(key)
+            ahead()
+            loss, square, *flags = on_host(figures).tolist()
             self._checks.raise_if(any(flags))
             norm = math.sqrt(square)
             if math.isfinite(loss) and math.isfinite(norm):

@@ -6,6 +6,7 @@ adds a loss to the first, and a move of its own after it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from tinyvq_kernels import Captured
@@ -113,7 +114,8 @@ class GANTask(Parted):
         self.model = build_generator(options, facts).to(options.backend)
         self.adversary = Adversary(options, facts, BETAS)
         self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
-        self.feed, self.drawn = Feed(options.backend), Place(options.backend)
+        choose = partial(images_of_step, images, options)
+        self.feed, self.drawn = Feed(choose, options.backend), Place(options.backend)
         self.backward = GuardedBackward(self._differentiate, self.model)
         self.move = Captured(self._move, options.backend, MOVED_WARM)
 
@@ -127,7 +129,7 @@ class GANTask(Parted):
 
     def batch(self, step: int) -> Tensor:
         """Select the originals (N,H,W,C) of a step."""
-        return self.feed(images_of_step(self.images, self.options, step))
+        return self.feed(step)
 
     def noise(self, step: int) -> Tensor:
         """Draw the noise (N,Z) of a step."""
@@ -145,7 +147,8 @@ class GANTask(Parted):
         """Move the generator, and nothing of the discriminator."""
         self._inputs = originals, noise
         self.optimizer.lr = self.options.rate(step, self.options.lr)
-        loss, norm, (self.made, self.output) = self.backward()
+        ahead = partial(self.feed.prepare, step + 1)
+        loss, norm, (self.made, self.output) = self.backward(ahead=ahead)
         self.optimizer.count()
         self.dead = self.move()
         return Measures(loss=loss, gradient_norm=norm, lr=self.optimizer.lr)

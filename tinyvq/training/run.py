@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,6 +178,7 @@ def versions() -> dict[str, str]:
     import tinyvq
 
     return {
+        **_version_of_cupy(),
         "tinyvq": tinyvq.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -185,3 +187,9 @@ def versions() -> dict[str, str]:
         "machine": platform.machine(),
         "system": platform.system(),
     }
+
+
+def _version_of_cupy() -> dict[str, str]:
+    """Name it where it has been loaded: then the run is on a GPU."""
+    cupy = sys.modules.get("cupy")
+    return {} if cupy is None else {"cupy": cupy.__version__}

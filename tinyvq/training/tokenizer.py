@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -151,7 +152,7 @@ class TokenizerTask(Parted):
         self.images = images
         self.model = build(options, facts).to(options.backend)
         self.optimizer = Adam(self.model.parameters(), options.lr, self.betas)
-        self.feed = Feed(options.backend)
+        self.feed = Feed(partial(images_of_step, images, options), options.backend)
         self.move = Captured(self._move, options.backend, MOVED_WARM)
         self._collapsed = False
 
@@ -161,7 +162,7 @@ class TokenizerTask(Parted):
 
     def batch(self, step: int) -> Tensor:
         """Select the images (N,H,W,C) of a step."""
-        return self.feed(images_of_step(self.images, self.options, step))
+        return self.feed(step)
 
     def step(self, step: int) -> Measures:
         """Do one training step; return what it measured."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from tinyvq_kernels import Captured
@@ -78,7 +79,8 @@ class VAETask(Parted):
         self.images = images
         self.model = build_vae(options, facts).to(options.backend)
         self.optimizer = Adam(self.model.parameters(), options.lr)
-        self.feed, self.drawn = Feed(options.backend), Place(options.backend)
+        choose = partial(images_of_step, images, options)
+        self.feed, self.drawn = Feed(choose, options.backend), Place(options.backend)
         self.backward = GuardedBackward(self._differentiate, self.model)
         self.move = Captured(self.optimizer.move, options.backend, MOVED_WARM)
 
@@ -88,7 +90,7 @@ class VAETask(Parted):
 
     def batch(self, step: int) -> Tensor:
         """Select the images (N,H,W,C) of a step."""
-        return self.feed(images_of_step(self.images, self.options, step))
+        return self.feed(step)
 
     def noise(self, step: int) -> Tensor:
         """Draw the noise (N,Z) of a step, by which z is drawn."""
@@ -100,7 +102,8 @@ class VAETask(Parted):
         """Do one step: draw z, differentiate, move the weights."""
         self._inputs = self.batch(step), self.noise(step)
         lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
-        loss, norm, output = self.backward()
+        ahead = partial(self.feed.prepare, step + 1)
+        loss, norm, output = self.backward(ahead=ahead)
         self.optimizer.count()
         self.move()
         self.output, variance = output, self.model.pixel_variance

@@ -7,6 +7,7 @@ running mean or an optimiser of the other change.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -129,7 +130,8 @@ class VQGANTask(TokenizerTask):
         pressure = options.pressure(step)
         self.pressed = pressure > 0
         self.pressure_now = self.pressure.fill(np.array(pressure))
-        loss, norm, (self.output, measures) = self.backward(self.pressed)
+        ahead = partial(self.feed.prepare, step + 1)
+        loss, norm, (self.output, measures) = self.backward(self.pressed, ahead)
         if self.pressed:
             measures = measures | Measures(pressure=pressure)
         return (

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tinyvq.data import ImageData
@@ -32,7 +33,8 @@ class VQVAETask(TokenizerTask):
         """Do one step: look up, differentiate, move weights, then the codebook."""
         self.x = self.batch(step)
         lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
-        loss, norm, self.output = self.backward()
+        ahead = partial(self.feed.prepare, step + 1)
+        loss, norm, self.output = self.backward(ahead=ahead)
         return (
             Measures(loss=loss, nmse=self.nmse(self.output))
             | self.update()

@@ -19,6 +19,7 @@ THREADS = 128  # of plain
 TILE = 16  # of tiled, as in conv2d.cu
 SHAPES = ((64, 64), (128, 64), (128, 32))  # of tiles in registers, rows × columns
 ENOUGH = 792  # blocks of 64 threads that keep a large device busy
+MANY = 65536  # results that keep a device busy with a thread each
 PART = 128  # of the inner index, at least, a part
 # Of the weight gradient, which has as many parts as fill a device: with 64 at most, a
 # kernel of 3 × 3 × 32 × 32 and 8 images of 64 × 64 had 192 blocks, and took 55
@@ -332,6 +333,9 @@ def add_parts(parts: Array, bias: Array, sums: Array, has_bias: np.int32) -> Non
 
 def add_many_parts(parts: Array, sums: Array) -> None:
     """Add (parts, ...) in a fixed order, fast for hundreds of them."""
+    if sums.size >= MANY:
+        add_parts(parts, sums, sums, np.int32(0))
+        return
     launch(
         ADD,
         "add_many_parts",
