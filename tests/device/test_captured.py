@@ -62,7 +62,11 @@ def test_on_a_cpu_every_call_runs() -> None:
 
 def test_reading_a_value_is_refused_and_leaves_no_recording(cupy: Any) -> None:
     x = cupy.asarray(np.ones(1))
-    captured = Captured(x.item, warm=0)
+
+    def run() -> Any:
+        return x.item()
+
+    captured = Captured(run, warm=0)
     with pytest.raises(MixedError, match="item while a stream records"):
         captured()
     assert Captured(lambda: x + 1, warm=0)().get().tolist() == [2.0]  # nothing hangs
