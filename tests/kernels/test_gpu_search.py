@@ -13,7 +13,10 @@ SHAPES = [  # D, M
     *((1, 7), (3, 100), (4, 512), (8, 1024), (16, 700), (20, 512)),
     *((32, 512), (64, 512), (65, 300), (128, 256)),
 ]
-RUNGS = ["register_tiled", "double_buffered", "small_depth", "tensor_cores", "fastest"]
+RUNGS = [
+    *("register_tiled", "double_buffered", "small_depth", "tensor_cores", "hopper"),
+    "fastest",
+]
 
 
 @pytest.mark.parametrize(("depth", "codes"), SHAPES)

@@ -35,7 +35,7 @@ from tinyvq_kernels._cuda import cuda_ladder
 from tinyvq_kernels._door import check_floats, check_rank
 from tinyvq_kernels._table import Kernel, declare, resolve
 from tinyvq_kernels._types import Array
-from tinyvq_kernels.search import gpu, lanes, reference, tiled
+from tinyvq_kernels.search import gpu, gpu_hopper, lanes, reference, tiled
 
 declare(
     Kernel(
@@ -68,7 +68,7 @@ declare(
         default=True,
     ),
 )
-cuda_ladder("nearest_code", gpu.LADDER, default="small_depth")
+cuda_ladder("nearest_code", gpu.LADDER | gpu_hopper.LADDER, default="small_depth")
 
 
 def nearest_code(z: Array, codes: Array) -> Array:

@@ -4,7 +4,6 @@ Each allocates, runs `code_starts`, cuts the work into blocks and launches; what
 kernels do is told in `nearest_code.cu` and `nearest_code_registers.cu`.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,16 +29,11 @@ SIDES = (64, 128)  # of the tiles of rows × codes in registers
 DEPTHS = {4: 8, 8: 8, 12: 4, 16: 4}  # of small_depth: vectors that a thread has
 SMALL_THREADS, PASSING = 128, 128  # of small_depth, as in nearest_code_registers.cu
 
+FLOAT = ("float32",)
 DEEPEST = 4096  # D that the error bound of nearest_code_tensor.cu was derived for
 WARPS = {False: 2, True: 1}  # down its blocks, two across; each 64 rows × 64 codes
 GROUP = 2048  # rows that one of its last blocks looks through
 RESCORING = 8  # shares of the codes where few rows are left
-
-SLAB = 32  # values of 128 rows or codes, as in nearest_code_hopper.cu
-AHEAD = 3  # slabs begun before it looks through scores, if a row has as many
-CLUSTER = 2  # blocks that read codes together
-THREADS = 352  # of its blocks
-POOL = 14 * 16384 + 1024  # bytes of their shared memory: 14 slabs, from a multiple
 
 STEPS = {real: Source("search/nearest_code.cu", REALS[real]) for real in REALS}
 TILES = {
@@ -69,17 +63,8 @@ TENSOR = {
     for portable in (False, True)
     for aligned in (False, True)
 }
-HOPPER = {
-    ahead: Source(
-        "search/nearest_code_hopper.cu",
-        {"AHEAD": ahead, "CLUSTER": CLUSTER},
-        hopper=True,
-    )
-    for ahead in range(1, AHEAD + 1)
-}
 SOURCES: dict[Any, Source] = {**STEPS, **TILES, **SMALL}
 SOURCES |= {("tensor", key): TENSOR[False, key] for key in (False, True)}
-SOURCES |= {("hopper", ahead): source for ahead, source in HOPPER.items()}
 
 
 class Call(NamedTuple):
@@ -225,69 +210,6 @@ def tensor_cores(z: Array, codes: Array) -> Array:
     return _answers(call, two)
 
 
-def hopper(z: Array, codes: Array) -> Array:
-    """Filter so by warpgroups, on compute capability 9.0; shapes as in the contract.
-
-    Elsewhere, and where rows are not whole pieces of 16 bytes, take `tensor_cores`.
-    """
-    processors, depth = _processors_of_hopper(z), z.shape[1]
-    if not processors or depth % 4 or not 0 < depth <= DEEPEST:
-        return tensor_cores(z, codes)
-    call = _begin(z, codes)
-    return _answers(call, _filter_hopper(call, processors))
-
-
-def _filter_hopper(call: Call, processors: int) -> tuple[Array, Array, Array]:
-    """Find best and second score and the nearest code of each share, (shares, N)."""
-    n, m, depth = call.sizes
-    tiles, slabs = -(-int(m) // 128), -(-int(depth) // SLAB)
-    source = HOPPER[min(slabs, AHEAD)]
-    packed = empty(tiles * slabs * 128 * SLAB, np.float32, like=call.z)
-    starts = empty(tiles * 128, np.float32, like=call.z)
-    launch(
-        source,
-        "nearest_code_slabs",
-        grid=(tiles * slabs * 4, 1, 1),  # a thread four values
-        block=(256, 1, 1),
-        arguments=(
-            *(call.codes, call.starts, packed, starts, m, depth, np.int32(tiles)),
-        ),
-    )
-    blocks = -(-int(n) // (128 * CLUSTER)) * CLUSTER
-    share = -(-tiles // max(1, min(tiles, processors // max(1, blocks))))
-    shares = -(-tiles // share)
-    best, second = (empty((shares, int(n)), np.float32, like=call.z) for _ in range(2))
-    two = best, second, empty((shares, int(n)), np.int32, like=call.z)
-    launch(
-        source,
-        "nearest_code_filter_hopper",
-        grid=(min(blocks, processors // CLUSTER * CLUSTER), shares, 1),
-        block=(THREADS, 1, 1),
-        arguments=(
-            *(call.z, packed, starts, *two),
-            *(n, depth, np.int32(tiles), np.int32(share)),
-        ),
-        shared=POOL,
-    )
-    return two
-
-
-def _processors_of_hopper(z: Array) -> int:
-    """Count the multiprocessors of the device, 0 where it is of another kind."""
-    if isinstance(z, np.ndarray):
-        return 0
-    cuda = module_of(z).cuda
-    return _count_processors(cuda, cuda.runtime.getDevice())
-
-
-@cache
-def _count_processors(cuda: Any, device: int) -> int:
-    there = cuda.Device(device)
-    if there.compute_capability != "90":
-        return 0
-    return int(there.attributes["MultiProcessorCount"])
-
-
 def _answers(call: Call, two: tuple[Array, Array, Array]) -> Array:
     """Decide by the best two scores of each share, (shares, N); rescore the others."""
     portable = isinstance(call.z, np.ndarray)
@@ -335,16 +257,19 @@ def _begin(z: Array, codes: Array) -> Call:
 
 
 def _end(call: Call, found: Array) -> Array:
+    return end(call.z, call.codes, call.flag, found)
+
+
+def end(z: Array, codes: Array, raised: Array, found: Array) -> Array:
     """Return the codes; where input was refused, say which row."""
     try:
-        check(call.flag, "nearest_code")
+        check(raised, "nearest_code")
     except ValueError:
-        check_range(call.z, call.codes)
+        check_range(z, codes)
         raise
     return found
 
 
-FLOAT = ("float32",)
 LADDER = {
     "plain": Rung(plain, "a thread a vector"),
     "tiled": Rung(tiled, "a thread a score, tiles in shared memory"),
@@ -359,8 +284,5 @@ LADDER = {
     ),
     "tensor_cores": Rung(
         tensor_cores, "TF32 scores as a filter, exact ones where it leaves doubt", FLOAT
-    ),
-    "hopper": Rung(
-        hopper, "the filter by warpgroups, codes by bulk copies", FLOAT, emulated=False
     ),
 }

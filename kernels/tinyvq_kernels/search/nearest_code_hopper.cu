@@ -7,7 +7,7 @@
 // in their registers. So a block is a small factory, a job for each warp:
 //
 //     warps 0-3, 4-7   multiply: 64 rows of z each, by all codes, 128 at a time; and
-//                      keep the best two scores of each row
+//                      store of each row the largest of each GROUP scores
 //     warp 8           sends for the codes, 128 codes × 32 values, a *slab*, at a time
 //     warps 9, 10      fetch z in slabs, and round it to TF32
 //
@@ -20,28 +20,31 @@
 // passes as often as codes do. A block does not end after 128 rows: it takes others,
 // whose z comes in while the last codes pass.
 //
-// To find best and second among scores takes as long as the products if D is 64. So a
-// warpgroup has two sets of sums: the tensor cores fill one while it looks through the
-// other. And if each block read all codes, the L2 cache would be too slow. So of the
-// CLUSTER blocks of a cluster, which run side by side, each reads a part for all.
+// Of each row it stores no code, but the largest of each GROUP scores; what is done
+// with them, nearest_code_settle.cu tells. To find them takes two instructions a score,
+// and best and second would take five: as long as the products, if D is 64. Even so, a
+// warpgroup that looks through scores begins no products. So it has two sets of sums:
+// the tensor cores fill one while it looks through the other. And if each block read
+// all codes, the L2 cache would be too slow. So of the CLUSTER blocks of a cluster,
+// which run side by side, each reads a part for all.
 //
 // The error bound of nearest_code_tensor.cu holds. Of both factors wgmma reads the bits
 // that TF32 has, and they were rounded to these before, to nearest, as there. A score
 // is D additions in tensor cores and one of the start, last here and first there.
 //
-// By macro: CLUSTER, 1 or 2; AHEAD, see step. D is a multiple of 4.
+// By macro: GROUP, 4, 8 or 16; CLUSTER, 1 or 2; AHEAD, see step. D is a multiple of 4.
 // Source: NVIDIA, "Parallel Thread Execution ISA": mbarrier, cp.async.bulk, wgmma.
 
 #define INLINE __device__ __forceinline__
 #define ISSUE(instruction, ...) asm volatile(instruction ::__VA_ARGS__ : "memory")
 #define INFINITE __int_as_float(0x7f800000)
 #define ALL_LANES 0xffffffffu
-constexpr int TILE = 128, DEEP = 32;     // a slab: rows or codes × values,
-constexpr int BYTES = TILE * DEEP * 4;   // 16 KiB
-constexpr int PLACES = 6, PLACES_Z = 8;  // 224 KiB of the 227 that a block can have
-constexpr int GROUPS = 2, LOADERS = 64;  // warpgroups; threads that fetch z
-constexpr int THREADS = GROUPS * 128 + 32 + LOADERS;
-constexpr int LAG = 3;                   // slabs of z that come while one is rounded
+constexpr int TILE = 128, DEEP = 32;         // a slab: rows or codes × values,
+constexpr int BYTES = TILE * DEEP * 4;       // 16 KiB
+constexpr int PLACES = 6, PLACES_Z = 8;      // 224 KiB of the 227 that a block can have
+constexpr int WARPGROUPS = 2, LOADERS = 64;  // that multiply; threads that fetch z
+constexpr int THREADS = WARPGROUPS * 128 + 32 + LOADERS;
+constexpr int LAG = 3;                       // slabs that come while one is rounded
 
 // ---- barriers and copies ------------------------------------------------------------
 
@@ -131,23 +134,6 @@ INLINE float4 rounded(float4 v) {
     return make_float4(tf32(v.x), tf32(v.y), tf32(v.z), tf32(v.w));
 }
 
-// Before the filter: codes in slabs, rounded, as they are to lie in shared memory; slab
-// s of tile t is number t · slabs + s. Starts beyond the last code are -infinity: it is
-// never best. A thread a piece.
-extern "C" __global__ void nearest_code_slabs(
-    const float *codes_md, const float *start_m, float4 *packed, float *packed_start_m,
-    int m, int depth, int tiles) {
-    int slabs = (depth + DEEP - 1) / DEEP, i = blockIdx.x * blockDim.x + threadIdx.x;
-    int slab = i / (TILE * 8), tile = slab / slabs, row = i % (TILE * 8) / 8, q = i % 8;
-    int code = tile * TILE + row, d = slab % slabs * DEEP + q * 4;
-    if (i < tiles * TILE) packed_start_m[i] = i < m ? start_m[i] : -INFINITE;
-    if (tile >= tiles) return;
-    float4 v = make_float4(0, 0, 0, 0);
-    const float *from = codes_md + (size_t)code * depth + d;
-    if (code < m && d < depth) v = *(const float4 *)from;
-    packed[(size_t)slab * (TILE * 8) + piece_at(row, q)] = rounded(v);
-}
-
 // ---- the product of a warpgroup -----------------------------------------------------
 
 #define FOUR(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
@@ -185,30 +171,25 @@ INLINE void wait_for_all_but(float (&c)[64]) {
 
 // ---- the filter ---------------------------------------------------------------------
 
-struct Two {
-    float best, second;
-    int nearest;  // the best's code
+// What a thread stores of a row and a tile: of each GROUP scores of those that it has,
+// one behind the other, the largest. Its four neighbours' stand side by side.
+constexpr int EACH = 32 / GROUP;
+struct alignas(EACH < 4 ? 8 : 16) Maxima {
+    float of[EACH];
 };
 
-INLINE Two better(Two a, Two b) {
-    float second = fmaxf(fminf(a.best, b.best), fmaxf(a.second, b.second));
-    return b.best > a.best ? Two{b.best, second, b.nearest}
-                           : Two{a.best, second, a.nearest};
-}
-
-// Look through 32 scores of row g, or g + 8 if `below`; the first is of this code.
-INLINE void look_through(
-    Two &two, const float (&c)[64], int below, const float *start_m, int code) {
-    int found = -1;
+// Of rows g and g + 8; start_m begins with that of the first score's code.
+INLINE void find_maxima(Maxima (&rows)[2], const float (&c)[64], const float *start_m) {
 #pragma unroll
-    for (int j = 0; j < 32; ++j) {
-        float2 start = __ldg((const float2 *)(start_m + code + j / 2 * 8));
-        float score = c[j / 2 * 4 + below * 2 + j % 2] + (j % 2 ? start.y : start.x);
-        two.second = fmaxf(two.second, fminf(two.best, score));
-        if (score > two.best) found = j / 2 * 8 + j % 2;
-        two.best = fmaxf(two.best, score);
+    for (int j = 0; j < 16; ++j) {
+        float2 start = __ldg((const float2 *)(start_m + j * 8));
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            float a = c[j * 4 + i * 2] + start.x, b = c[j * 4 + i * 2 + 1] + start.y;
+            float &most = rows[i].of[j * 2 / GROUP];
+            most = j * 2 % GROUP == 0 ? fmaxf(a, b) : fmaxf(most, fmaxf(a, b));
+        }
     }
-    if (found >= 0) two.nearest = code + found;
 }
 
 // Where places begin, and barriers, 8 bytes each; and a block's work: `rounds` times
@@ -269,19 +250,18 @@ INLINE void bring_z(
 // to begin products, to look through scores, and to give back places.
 struct Multiplier {
     Work work;
-    float *best_sn, *second_sn;
-    int *nearest_sn;
+    const float *start_m;
+    Maxima *maxima;                                   // (tiles, N, 4)
     int group, n, begun, freed, freed_z, freed_slab;  // slabs; the last in its round
-    int tile, round, done_tile, done_round;           // of a job, and of that before
-    Two two[2];                                       // of rows g and g + 8
+    int tile, round;                                  // of the job that is to begin
 
     // Begin the products of a slab of a job, as one batch.
-    INLINE void begin(float (&c)[64], int job, int slab) {
-        int p = (work.z_stays() ? round : job) * work.slabs + slab;
+    INLINE void begin(float (&c)[64], int slab) {
+        int p = work.z_stays() ? round * work.slabs + slab : begun;
         int place_z = p % PLACES_Z, place = begun % PLACES;
         wait(work.full_z + place_z * 8, p / PLACES_Z % 2);
         wait(work.full + place * 8, begun / PLACES % 2);
-        unsigned z = work.z + place_z * BYTES + group * (BYTES / GROUPS);
+        unsigned z = work.z + place_z * BYTES + group * (BYTES / WARPGROUPS);
         unsigned e = work.codes + place * BYTES;
         registers_ready();
 #pragma unroll
@@ -306,68 +286,56 @@ struct Multiplier {
         }
     }
 
-    // Look through the scores of a job; after the last tile, write what was found.
-    INLINE void finish(float (&c)[64], const float *start_m) {
-        int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
-        int code = (work.first_tile + done_tile) * TILE + lane % 4 * 2;
-        look_through(two[0], c, 0, start_m, code);
-        look_through(two[1], c, 1, start_m, code);
-        if (done_tile + 1 < work.tiles) return;
-        row += (blockIdx.x + done_round * gridDim.x) * TILE;
-        for (int i = 0; i < 2; ++i, row += 8) {
-            Two all = two[i];
-            for (int step = 1; step < 4; step *= 2)
-                all = better(all, {__shfl_xor_sync(ALL_LANES, all.best, step),
-                                   __shfl_xor_sync(ALL_LANES, all.second, step),
-                                   __shfl_xor_sync(ALL_LANES, all.nearest, step)});
-            two[i] = {-INFINITE, -INFINITE, 0};
-            if (lane % 4 > 0 || row >= n) continue;
-            best_sn[(size_t)blockIdx.y * n + row] = all.best;
-            second_sn[(size_t)blockIdx.y * n + row] = all.second;
-            nearest_sn[(size_t)blockIdx.y * n + row] = all.nearest;
-        }
+    // Look through the scores of the job before, and store what was found.
+    INLINE void finish(float (&c)[64]) {
+        int t = threadIdx.x % 4, number = (tile > 0 ? tile : work.tiles) - 1;
+        int row = (blockIdx.x + (tile > 0 ? round : round - 1) * gridDim.x) * TILE;
+        number += work.first_tile;
+        row += threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
+        Maxima *to = maxima + ((size_t)number * n + row) * 4 + t;
+        Maxima found[2];
+        find_maxima(found, c, start_m + number * TILE + t * 2);
+        if (row < n) to[0] = found[0];
+        if (row + 8 < n) to[8 * 4] = found[1];
     }
 
     // Begin AHEAD slabs of a job, to keep the tensor cores busy; look through the job
     // before; begin the rest. At the end the last batches are still under way.
-    INLINE void step(
-        float (&now)[64], float (&before)[64], int job, const float *start_m) {
+    INLINE void step(float (&now)[64], float (&before)[64]) {
 #pragma unroll
-        for (int slab = 0; slab < AHEAD; ++slab) begin(now, job, slab);
+        for (int slab = 0; slab < AHEAD; ++slab) begin(now, slab);
         wait_for_all_but<AHEAD>(before);
         free(begun - AHEAD);
-        if (job > 0) finish(before, start_m);
+        if (tile + round > 0) finish(before);
 #pragma unroll 1
         for (int slab = AHEAD; slab < work.slabs; ++slab) {
-            begin(now, job, slab);
+            begin(now, slab);
             wait_for_all_but<1>(before);
             free(begun - 1);
         }
-        done_tile = tile, done_round = round;
         if (++tile == work.tiles) tile = 0, ++round;
     }
 
-    INLINE void last(float (&c)[64], const float *start_m) {
+    INLINE void last(float (&c)[64]) {
         wait_for_all_but<0>(c);
-        finish(c, start_m);
+        finish(c);
     }
-    INLINE void run(const float *start_m) {
+    INLINE void run() {
         float even[64] = {}, odd[64] = {};  // the sums of jobs 0, 2, .. and 1, 3, ..
-        two[0] = two[1] = {-INFINITE, -INFINITE, 0};
-        for (int job = 0, jobs = work.rounds * work.tiles;;) {
-            step(even, odd, job, start_m);
-            if (++job == jobs) return last(even, start_m);
-            step(odd, even, job, start_m);
-            if (++job == jobs) return last(odd, start_m);
+        for (;;) {
+            step(even, odd);
+            if (round == work.rounds) return last(even);
+            step(odd, even);
+            if (round == work.rounds) return last(odd);
         }
     }
 };
 
-// A row's results of share y stand at row y of best_sn.
+// Blocks (x, y) multiply by the y-th share of the tiles.
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
     nearest_code_filter_hopper(
-        const float *z_nd, const float4 *packed, const float *start_m, float *best_sn,
-        float *second_sn, int *nearest_sn, int n, int depth, int tiles, int share) {
+        const float *z_nd, const float4 *packed, const float *start_m, Maxima *maxima,
+        int n, int depth, int tiles, int share) {
     extern __shared__ float4 pool[];
     __shared__ unsigned long long barriers[4][PLACES_Z];
     unsigned base = (address_of(pool) + 1023) / 1024 * 1024, at = address_of(barriers);
@@ -381,17 +349,17 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
     work.slabs = (depth + DEEP - 1) / DEEP;
     if (t < PLACES_Z) {
         barrier_init(work.full + t * 8, 1);
-        barrier_init(work.empty + t * 8, GROUPS * 4 * CLUSTER);
+        barrier_init(work.empty + t * 8, WARPGROUPS * 4 * CLUSTER);
         barrier_init(work.full_z + t * 8, LOADERS);
-        barrier_init(work.empty_z + t * 8, GROUPS * 4);
+        barrier_init(work.empty_z + t * 8, WARPGROUPS * 4);
     }
     ISSUE("fence.mbarrier_init.release.cluster;");  // for other blocks, and for copies
     meet_cluster();
-    if (warp < GROUPS * 4) {
-        Multiplier{work, best_sn, second_sn, nearest_sn, warp / 4, n}.run(start_m);
-    } else if (warp > GROUPS * 4) {
+    if (warp < WARPGROUPS * 4) {
+        Multiplier{work, start_m, maxima, warp / 4, n}.run();
+    } else if (warp > WARPGROUPS * 4) {
         float4 *z = pool + (work.z - address_of(pool)) / 16;
-        bring_z(work, z, z_nd, t - GROUPS * 128 - 32, n, depth);
+        bring_z(work, z, z_nd, t - WARPGROUPS * 128 - 32, n, depth);
     } else if (t % 32 == 0) {
         bring_codes(work, packed, rank);
     }
