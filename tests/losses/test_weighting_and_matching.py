@@ -76,7 +76,7 @@ def test_lengths_are_taken_in_float64() -> None:
         wanted = np.array([[3.0, 4.0]], np.float32) * np.float32(size)
         push = np.array([[0.0, 2.0]], np.float32) * np.float32(size)
         weight = adaptive_weight(wanted, push, eps=0)
-        assert type(weight) is float
+        assert weight.dtype == np.float64
         # 3, 4 and 2 times the size are rounded to float32, and so is the size.
         assert weight == pytest.approx(2.5, rel=4 * 2.0**-24, abs=0)
 

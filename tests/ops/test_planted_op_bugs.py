@@ -136,8 +136,8 @@ BUGS: list[Bug] = [
     (
         "vq_loss",
         qua.VQLoss,
-        "gz = (self.commitment_weight * scale)",
-        "gz = (self.codebook_weight * scale)",
+        "weight = (self.commitment_weight * scale)",
+        "weight = (self.codebook_weight * scale)",
     ),
     ("vq_loss", qua.VQLoss, "(-self.codebook_weight * scale)", "(-1 * scale)"),
     (

@@ -90,7 +90,7 @@ def _lecam(real: Tensor, fake: Tensor, means: list[tuple[float, float]]) -> Tens
     lecam = LeCAM(decay=0.5)
     for pair in means:
         lecam.update(*(Tensor(np.array([mean])) for mean in pair))
-    return lecam(real, fake)
+    return lecam.to(real.backend)(real, fake)
 
 
 def _lecam_case(draw: Draw) -> Case:

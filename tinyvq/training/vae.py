@@ -82,7 +82,7 @@ class VAETask(Parted):
         choose = partial(images_of_step, images, options)
         self.feed, self.drawn = Feed(choose, options.backend), Place(options.backend)
         self.backward = GuardedBackward(self._differentiate, self.model)
-        self.move = Captured(self.optimizer.move, options.backend, MOVED_WARM)
+        self.move = Captured(self._move, options.backend, MOVED_WARM)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -119,6 +119,9 @@ class VAETask(Parted):
         output = self.model(*self._inputs)
         output.loss.backward()
         return in_double(output.loss), output
+
+    def _move(self) -> None:
+        self.optimizer.move()
 
     def validate(self) -> dict[str, float]:
         """Measure the model on the validation split, or on a glance of it."""
