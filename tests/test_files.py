@@ -249,3 +249,75 @@ def test_parse_json_is_strict(text: bytes) -> None:
 
 def test_parse_json_reads_json() -> None:
     assert files.parse_json(b'{"a": [1, 0.5, null]}') == {"a": [1, 0.5, None]}
+
+
+def fill(path: Path) -> None:
+    with files.new_folder(path) as made:
+        files.write_atomically(made / "one", NEW)
+        files.make_folder(made / "below")
+        files.write_atomically(made / "below" / "two", NEW)
+
+
+def test_new_folder_stands_there_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "above" / "new"
+    with files.new_folder(path) as made:
+        assert names(tmp_path / "above") == [made.name]
+        (made / "file").write_bytes(NEW)
+    assert names(tmp_path / "above") == ["new"]
+    assert (path / "file").read_bytes() == NEW
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.ERROR, Fault.LATE_ERROR, Fault.FULL, Fault.DEAD]
+)
+def test_a_fault_at_any_call_leaves_no_new_folder_or_the_whole(
+    tmp_path: Path, fault: Fault
+) -> None:
+    with injected() as faulty:
+        fill(tmp_path / "counted")
+    kinds = [call.kind for call in faulty.calls]
+    renamed = len(kinds) - 1 - kinds[::-1].index("replace")
+    for at in range(len(kinds)):
+        path = tmp_path / f"{at}" / "new"
+        path.parent.mkdir()
+        with injected(at, fault), pytest.raises(FileError):
+            fill(path)
+        late = fault is Fault.LATE_ERROR
+        whole = at > renamed or (at == renamed and late)
+        assert path.exists() == whole, at
+        if whole:
+            assert names(path) == ["below", "one"]
+            assert names(path / "below") == ["two"]
+        if (at, late) != (0, True):  # no one knows that this folder was made
+            assert names(path.parent) == (["new"] if whole else [])
+
+
+def test_new_folder_takes_no_place_of_another(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("folder", "file", "link"):
+        with pytest.raises(FileError, match=f"{name}: it is there already"):
+            fill(tmp_path / name)
+
+    def fill_too_late() -> None:
+        with files.new_folder(tmp_path / "late"):
+            (tmp_path / "late").mkdir()
+            (tmp_path / "late" / "file").write_bytes(OLD)
+
+    # What somebody made and filled meanwhile stays as it is.
+    with pytest.raises(FileError, match=r"cannot make the folder .*late: "):
+        fill_too_late()
+    assert names(tmp_path) == ["file", "folder", "late", "link"]
+    assert names(tmp_path / "late") == ["file"]
+
+
+def test_an_interrupt_leaves_no_new_folder(tmp_path: Path) -> None:
+    def fill_halfway() -> None:
+        with files.new_folder(tmp_path / "new") as made:
+            (made / "file").write_bytes(NEW)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_halfway()
+    assert names(tmp_path) == []

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -97,6 +98,32 @@ def make_folder(path: FilePath) -> None:
         if not folder.is_dir():
             raise FileError(f"cannot make the folder {path}: a file is in its place")
         _fsync_folder(folder.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: FilePath) -> Iterator[Path]:
+    """Fill a new folder that stands at `path` whole or not at all.
+
+    Yields a temporary folder beside it; at the end of the block that takes its name,
+    and if the block raises, it goes. Raises FileError where something stands at `path`
+    already, or the folder cannot be made.
+    """
+    target = Path(path)
+    if os.path.lexists(target):
+        raise FileError(f"cannot make the folder {path}: it is there already")
+    make_folder(target.parent)
+    token = os.urandom(4).hex()
+    temporary = target.with_name(f".{target.name}.{token}{TEMPORARY_SUFFIX}")
+    with _reporting("make the folder", path):
+        os.mkdir(temporary)
+    try:
+        yield temporary
+        with _reporting("make the folder", path):
+            os.replace(temporary, target)  # of a folder: not over one that holds files
+            _fsync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def remove(path: FilePath) -> None:

@@ -314,6 +314,7 @@ def test_every_command_is_tested_here() -> None:
         *["train vae", "train gan", "train noise-vqgan"],  # test_new_images.py
         *["sample", "complete", "interpolate", "augment"],  # test_new_images.py
         *["evaluate", "reconstruct", "report", "encode", "decode"],
+        "export",  # test_exported_runs.py
         *["data list", "data fetch", "gradcheck"],
         *["profile vqvae", "profile vqgan"],  # test_profile_command.py
         *["emulate", "bench", "compile"],  # test_emulate_command.py

@@ -77,6 +77,8 @@ def test_an_unknown_command_is_wrong_usage(words: list[str]) -> None:
         "encode x",
         "encode x y",
         "decode x y",
+        "export x",
+        "export --out y",
         "data list now",
         "data fetch",
         "gradcheck --cases many",

@@ -1,4 +1,7 @@
-"""The images that come with tinyvq: which they are, and that they come along."""
+"""The images that come with tinyvq: which they are, and that they come along.
+
+As the runs do: tests/training/test_shipped.py.
+"""
 
 import importlib.util
 import subprocess
@@ -17,6 +20,11 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = {
     "tinyvq/data/shipped/fashion-mnist-5k.npz",
     "tinyvq/data/shipped/LICENSE.fashion-mnist",
+    *(
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tinyvq" / "shipped").rglob("*")
+        if path.is_file()
+    ),
 }
 
 

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Any] = {
     "report": ("_report:report", "write a run's curves and pictures as one page"),
     "encode": ("_codes:encode", "turn images into codes"),
     "decode": ("_codes:decode", "turn codes back into pictures"),
+    "export": ("_export:export", "write a run to give away, its weights alone"),
     "data": {
         "list": ("_data:list_sets", "the image sets known by name"),
         "fetch": ("_data:fetch", "download or build one of them"),

@@ -35,7 +35,7 @@ class Encode:
     """Turn images into codes: an .npz of indices that `decode` turns back."""
 
     run: Positional[Path]
-    """The run folder."""
+    """The run folder, or the name of a run that comes with tinyvq."""
     images: Positional[str]
     """A built-in name, an idx file or folder, an .npz, or a folder of pictures."""
     out: Path
@@ -75,7 +75,8 @@ class Decode:
     """Turn codes back into pictures."""
 
     run: Positional[Path]
-    """The run folder, of the same model that encoded."""
+    """The run folder of the same model that encoded, or the name of one that comes with
+    tinyvq."""
     codes: Positional[Path]
     """An .npz that `encode` wrote, or any with an array `indices` (N,P,Q)."""
     out: Path

@@ -32,7 +32,7 @@ class Evaluate:
     """Measure a trained run on a split of its data, or on other images."""
 
     run: Positional[Path]
-    """The run folder."""
+    """The run folder, or the name of a run that comes with tinyvq."""
     data: str | None = None
     """Other images than those it was trained on."""
     split: SplitName = "test"
@@ -107,7 +107,7 @@ class Reconstruct:
     """Draw images above their reconstructions."""
 
     run: Positional[Path]
-    """The run folder."""
+    """The run folder, or the name of a run that comes with tinyvq."""
     out: Path
     """The picture to write, a PNG."""
     data: str | None = None

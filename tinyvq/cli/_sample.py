@@ -40,7 +40,7 @@ class Sample:
     """Make new images from a trained prior, or from noise by a VAE or a GAN."""
 
     run: Positional[Path]
-    """The run folder."""
+    """The run folder, or the name of a run that comes with tinyvq."""
     out: Path = Path("samples.png")
     """The picture to write, a PNG."""
     grid: str = "10x10"
@@ -142,7 +142,7 @@ class Complete:
     """Keep the upper part of images and draw the rest from a prior."""
 
     run: Positional[Path]
-    """The run folder of a prior."""
+    """The run folder of a prior, or the name of one that comes with tinyvq."""
     out: Path = Path("completed.png")
     """The picture to write, a PNG: a row an image, the original first, then what was
     kept, then completions of it."""
@@ -201,7 +201,8 @@ class Interpolate:
     """Go from one image to another through the codes, or latents, between them."""
 
     run: Positional[Path]
-    """The run folder of a VQ-VAE, a VQ-GAN, a VAE or a prior."""
+    """The run folder of a VQ-VAE, a VQ-GAN, a VAE or a prior, or the name of one that
+    comes with tinyvq."""
     out: Path = Path("between.png")
     """The picture to write, a PNG: a row a pair of images."""
     split: SplitName = "test"
@@ -241,7 +242,8 @@ class Augment:
     """Write new images of every class: a folder a class, or one .npz with labels."""
 
     run: Positional[Path]
-    """The run folder of a prior that knows classes."""
+    """The run folder of a prior that knows classes, or the name of one that comes with
+    tinyvq."""
     out: Path
     """A new folder for PNG pictures, or the name of an .npz."""
     per_class: int = 500

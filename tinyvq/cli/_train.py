@@ -174,7 +174,7 @@ def run_kind(
 ) -> tuple[Run, list[Path]]:
     """Train in a run folder, new or resumed, and draw what was learned."""
     kind = KINDS[name]
-    old = open_kind(out, {name: kind.options})[1] if resume else None
+    old = _open_to_resume(name, out)[1] if resume else None
     job = kind.job(options, old)  # before the folder: it checks the options
     if old is not None and old.facts["data_digest"] != job.facts["data_digest"]:
         raise RunError(
@@ -187,9 +187,19 @@ def run_kind(
     return run, job.finish(run)
 
 
+def _open_to_resume(name: str, out: Path) -> tuple[RunOptions, Run]:
+    """Open a run of a kind that training can go on with; RunError where it cannot."""
+    saved, run = open_kind(out, {name: KINDS[name].options})
+    if run.exported:
+        raise RunError(
+            f"{out} is an exported run: it holds weights alone and cannot be resumed"
+        )
+    return saved, run
+
+
 def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> RunOptions:
     """Parse again over the saved options, so that only what was typed differs."""
-    saved, _ = open_kind(out, {name: KINDS[name].options})
+    saved, _ = _open_to_resume(name, out)
     asked: RunOptions = parse(shape, args, f"train {name}", shape(out, saved)).options
     for field in dataclasses.fields(saved):
         before, now = getattr(saved, field.name), getattr(asked, field.name)

@@ -50,6 +50,8 @@ td { border-top: 1px solid var(--line); padding: .15rem 1rem .15rem 0;
 
 def write_page(run: Run, out: Path | None = None) -> Path:
     """Write a run's report; return where it is (report.html in the run folder)."""
+    if run.exported:
+        raise RunError(f"{run.folder} is an exported run: it has no log to report on")
     records = read(run.metrics) if run.metrics.exists() else []
     if not records:
         raise RunError(f"{run.folder} has logged nothing yet; train it first")

@@ -32,7 +32,8 @@ class PriorOptions(RunOptions):
     """What the user chooses of a prior."""
 
     tokenizer: str = ""
-    """The run folder of the VQ-VAE or VQ-GAN whose codes it learns."""
+    """The run folder of the VQ-VAE or VQ-GAN whose codes it learns, or the name of one
+    that comes with tinyvq."""
     data: str | None = None
     """Other images than those that the tokenizer was trained on."""
     prior: Literal["transformer", "pixelcnn"] = "transformer"

@@ -4,6 +4,8 @@ config.json       the command, its options, the data, the versions
 metrics.jsonl     a line a logged step
 checkpoints/      step-00001000.safetensors and .json
 samples/          pictures made on the way
+
+An exported run has its config.json, and one checkpoint of weights alone: see `export`.
 """
 
 import fcntl
@@ -19,6 +21,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tinyvq import files
 from tinyvq.errors import FileError, RunError
+from tinyvq.training import shipped
 
 SCHEMA = 1
 CONFIG = "config.json"
@@ -34,6 +37,7 @@ class Run:
     options   what the user chose
     facts     what training found out: the data's digest, the pixels' variance, ...
     versions  of what it was begun with, and the machine
+    exported  whether it is of weights alone: to be used, not to be resumed
     """
 
     folder: Path
@@ -41,6 +45,7 @@ class Run:
     options: dict[str, Any]
     facts: dict[str, Any]
     versions: dict[str, Any] = field(default_factory=dict)
+    exported: bool = False
 
     @property
     def checkpoints(self) -> Path:
@@ -91,21 +96,28 @@ def create(
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is not a folder; choose another --out")
     files.make_folder(folder)
-    run = Run(folder, kind, dict(options), dict(facts))
+    run = Run(folder, kind, dict(options), dict(facts), versions())
     with run.locked():
         _check_unused(run)
         files.make_folder(run.samples)
         files.make_folder(run.checkpoints)
-        content = {
-            "schema": SCHEMA,
-            "kind": kind,
-            "options": run.options,
-            "facts": run.facts,
-            "versions": versions(),
-        }
-        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-        files.write_atomically(folder / CONFIG, text.encode())
+        write_config(run)
     return open_run(folder)
+
+
+def write_config(run: Run) -> None:
+    """Write what a run is into its folder."""
+    content = {
+        "schema": SCHEMA,
+        "kind": run.kind,
+        "options": run.options,
+        "facts": run.facts,
+        "versions": run.versions,
+    }
+    if run.exported:
+        content["exported"] = True
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    files.write_atomically(run.folder / CONFIG, text.encode())
 
 
 def _check_unused(run: Run) -> None:
@@ -126,10 +138,14 @@ def _check_unused(run: Run) -> None:
 
 
 def open_run(folder: Path) -> Run:
-    """Open a run folder; RunError where it is not one."""
+    """Open a run folder, or a shipped run by its name; RunError where it is neither."""
+    folder = shipped.find(folder)
     config = folder / CONFIG
     if not config.is_file():
-        raise RunError(f"{folder} is not a run folder: it has no config.json")
+        raise RunError(
+            f"{folder} is not a run folder: it has no config.json"
+            f"{shipped.known(folder)}"
+        )
     try:
         content = files.parse_json(files.read_bytes(config, _CONFIG_LIMIT))
         match content:
@@ -141,7 +157,8 @@ def open_run(folder: Path) -> Run:
             } if schema <= SCHEMA:
                 versions = content.get("versions")
                 begun_with = versions if isinstance(versions, dict) else {}
-                return Run(folder, kind, options, facts, begun_with)
+                exported = content.get("exported") is True
+                return Run(folder, kind, options, facts, begun_with, exported)
             case {"schema": int(schema)} if schema > SCHEMA:
                 raise RunError(f"{config} was written by a newer tinyvq")
     except (ValueError, RecursionError, FileError) as error:

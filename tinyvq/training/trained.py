@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from tinyvq import data
 from tinyvq.backends import Backend
 from tinyvq.data import ImageData
@@ -13,6 +15,7 @@ from tinyvq.errors import CheckpointError, ConfigError, ModuleError, RunError
 from tinyvq.messages import say
 from tinyvq.models import VAE, VQVAE, Generator, Prior
 from tinyvq.training import checkpoint
+from tinyvq.training.checkpoint import Checkpoint
 from tinyvq.training.noise import GANOptions, NoiseOptions, build_generator
 from tinyvq.training.options import ImageOptions, RunOptions
 from tinyvq.training.prior import PriorOptions, build_prior
@@ -94,19 +97,26 @@ def load_tokenizer(
     """Load the newest model of a run folder, in evaluation mode."""
     options, run = open_tokenizer(folder)
     model = build(options, run.facts)
-    _load_newest(run, model, "model")
+    load_newest(run, model, "model")
     return model.eval().to(backend), options, run
 
 
-def _load_newest(run: Run, into: Stateful, name: str) -> None:
-    """Restore one part of a run's newest checkpoint that verifies."""
+def load_newest(run: Run, into: Stateful, name: str) -> Checkpoint:
+    """Restore one part of a run's newest checkpoint that verifies, and return that."""
     saved = checkpoint.load_latest(run.checkpoints)
     for older, reason in saved.rejected:
         say(f"passing over checkpoint {older}: {reason}")
+    state = under(saved.arrays, name)
+    if run.exported:  # with --half, its float32 weights are stored as float16
+        state = {
+            key: array.astype(np.float32) if array.dtype == np.float16 else array
+            for key, array in state.items()
+        }
     try:
-        into.load_state_dict(under(saved.arrays, name))
+        into.load_state_dict(state)
     except ModuleError as problem:
         raise CheckpointError(f"{saved.path} does not fit: {problem}") from problem
+    return saved
 
 
 def images_of(options: ImageOptions, run: Run, other: str | None) -> ImageData:
@@ -125,7 +135,7 @@ def load_autoencoder(
     if not isinstance(options, VAEOptions):
         return load_tokenizer(folder, backend)
     model = build_vae(options, run.facts)
-    _load_newest(run, model, "model")
+    load_newest(run, model, "model")
     return model.eval().to(backend), options, run
 
 
@@ -139,7 +149,7 @@ def load_generator(
     else:
         assert isinstance(options, GANOptions)
         model = build_generator(options, run.facts)
-    _load_newest(run, model, "model")
+    load_newest(run, model, "model")
     return model.eval().to(backend), options, run
 
 
@@ -171,7 +181,7 @@ def load_prior(folder: Path, backend: Backend = "cpu") -> TrainedPrior:
     options, run = open_kind(folder, {"prior": PriorOptions})
     tokenizer, tokenizer_options, _ = tokenizer_of_prior(options, run)
     prior = build_prior(options, run.facts)
-    _load_newest(run, prior, "prior")
+    load_newest(run, prior, "prior")
     return TrainedPrior(
         prior.eval().to(backend), tokenizer.to(backend), options, tokenizer_options, run
     )
@@ -187,7 +197,8 @@ def tokenizer_of_prior(
 ) -> tuple[VQVAE, TokenizerOptions, Run]:
     """Load the tokenizer that a prior is to be trained on, or was, if it has a run.
 
-    A run has its own copy, and needs the original only if that was never finished.
+    A run has its own copy, and needs the original only if that was never finished; an
+    exported run has its copy alone.
     """
     if run is None:
         if not options.tokenizer:
@@ -199,6 +210,8 @@ def tokenizer_of_prior(
     try:
         found = load_tokenizer(tokenizer_folder(run))
     except (RunError, CheckpointError):
+        if run.exported:  # which names no other
+            raise
         found = load_tokenizer(Path(options.tokenizer))
     if found[0].fingerprint() != run.facts["tokenizer"]:
         raise RunError(
