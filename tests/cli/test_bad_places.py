@@ -154,7 +154,10 @@ def test_an_option_that_conflicts_with_the_saved_one(
     files = contents(run)
     said = fails("train", "vqvae", "--out", run, "--resume", f"--{option}", value)
     assert said.startswith(f"error: --{option} {value} conflicts with the run in {run}")
-    assert f"which has {before}; with --resume only --steps and --backend may" in said
+    assert (
+        f"which has {before}; with --resume only --steps, --backend and --tf32 may"
+        in said
+    )
     assert contents(run) == files
 
 

@@ -4,19 +4,28 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tinyvq_kernels import resolve, use_kernels
 from training.checkpoint_examples import names, names_of
 from training.faults import Fault, injected
 from training.toy_task import ToyTask, toy_run, value_after
 
-from tinyvq.errors import CheckpointError, FileError, NonFiniteError, RunError
+from tinyvq.errors import (
+    CheckpointError,
+    ConfigError,
+    FileError,
+    NonFiniteError,
+    RunError,
+)
 from tinyvq.training import checkpoint
 from tinyvq.training.loop import Schedule, train
 from tinyvq.training.metrics_log import read
 from tinyvq.training.run import Run
+from tinyvq.training.vqvae import VQVAEOptions
 
 EVERY_2 = Schedule(7, log_every=2, validate_every=3, checkpoint_every=2)
 
@@ -261,3 +270,39 @@ def test_a_full_disk_loses_no_line_that_a_checkpoint_counts_on(run: Run) -> None
     train(ToyTask(), run, EVERY_2)
     assert logged(run) == [2, 3, 4, 6, 7]
     assert all(json.loads(line) for line in run.metrics.read_text().splitlines())
+
+
+def test_steps_alone_run_the_kernels_that_are_asked_for(run: Run) -> None:
+    ran: list[str] = []
+
+    class Convolving(ToyTask):
+        def step(self, step: int) -> Mapping[str, float]:
+            _convolve(ran)
+            return super().step(step)
+
+        def validate(self) -> dict[str, float]:
+            _convolve(ran)
+            return super().validate()
+
+    train(Convolving(), run, Schedule(1), kernels={"conv2d": "reference"})
+    assert ran == ["tinyvq_kernels.convolution.reference", FASTEST]
+
+
+FASTEST = "tinyvq_kernels.convolution.fastest"
+
+
+def _convolve(ran: list[str]) -> None:
+    """Note the module of the kernel that a convolution would run."""
+    kernel = resolve("conv2d", np.ones((1, 1, 1, 1), np.float32))
+    ran.append(kernel.__module__)
+
+
+def test_tf32_is_for_a_gpu() -> None:
+    with pytest.raises(ConfigError, match=r"--tf32 .* needs --backend cuda"):
+        VQVAEOptions(tf32=True)
+    asked = VQVAEOptions(tf32=True, backend="cuda").kernels()
+    assert set(asked.values()) == {"tensor_cores"}
+    assert set(asked) == {"conv2d", "conv2d_input_grad", "conv2d_weight_grad"}
+    with use_kernels(**asked):  # there are such kernels
+        pass
+    assert VQVAEOptions(backend="cuda").kernels() == {}

@@ -31,7 +31,7 @@ from tinyvq.training.vae import VAEOptions, VAETask
 from tinyvq.training.vqgan import VQGANOptions, VQGANTask
 from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
-MAY_CHANGE = ("steps", "backend")  # of a run's options, when it is resumed
+MAY_CHANGE = ("steps", "backend", "tf32")  # of a run's options, when it is resumed
 
 Options = TypeVar("Options", bound=RunOptions)
 
@@ -44,8 +44,8 @@ class Train(Generic[Options]):
     """The run folder to make, or with --resume to go on with."""
     options: OmitArgPrefixes[Options]
     resume: bool = False
-    """Go on with the run in --out: its saved options win, only --steps and --backend
-    may change."""
+    """Go on with the run in --out: its saved options win, only --steps, --backend
+    and --tf32 may change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +183,13 @@ def run_kind(
         )
     run = old or create(out, name, dataclasses.asdict(options), job.facts)
     job.begin(run)
-    train(job.task, run, options.schedule(), draw=lambda step: job.draw(run, step))
+    train(
+        job.task,
+        run,
+        options.schedule(),
+        draw=lambda step: job.draw(run, step),
+        kernels=options.kernels(),
+    )
     return run, job.finish(run)
 
 
@@ -206,7 +212,8 @@ def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> Run
         if before != now and field.name not in MAY_CHANGE:
             raise ConfigError(
                 f"{option(field.name)} {now} conflicts with the run in {out}, which "
-                f"has {before}; with --resume only --steps and --backend may change"
+                f"has {before}; with --resume only --steps, --backend and --tf32 may "
+                "change"
             )
     return asked
 

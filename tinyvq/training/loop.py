@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, Protocol
 
 import numpy.typing as npt
-from tinyvq_kernels import keep_freed_memory
+from tinyvq_kernels import keep_freed_memory, use_kernels
 
 from tinyvq.errors import CheckpointError
 from tinyvq.files import make_folder, remove_leftovers
@@ -82,10 +82,12 @@ def train(
     schedule: Schedule,
     *,
     draw: Callable[[int], None] = lambda step: None,
+    kernels: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Train until schedule.steps, from the run's newest checkpoint on.
 
     draw(step)  makes the pictures of a step
+    kernels     that steps run in the place of the default ones: operation -> variant
     ->          the number of steps done in this call
 
     Ctrl-C (or SIGTERM) finishes the step, saves, and raises Stopped; a second one
@@ -93,7 +95,7 @@ def train(
     """
     keep_freed_memory()
     with run.locked(), stop_signals() as asked:
-        return _train(task, run, schedule, draw, asked)
+        return _train(task, run, schedule, draw, kernels, asked)
 
 
 def _train(
@@ -101,6 +103,7 @@ def _train(
     run: Run,
     schedule: Schedule,
     draw: Callable[[int], None],
+    kernels: Mapping[str, str],
     asked: list[int],
 ) -> int:
     for folder in (run.folder, run.samples):
@@ -113,7 +116,8 @@ def _train(
     with TrainingProgress(schedule.steps, start) as progress:
         for step in range(start + 1, schedule.steps + 1):
             with finite_values(step):
-                measures = task.step(step)
+                with use_kernels(**kernels):
+                    measures = task.step(step)
                 images += task.batch_size
 
                 look = schedule.due(schedule.validate_every, step)

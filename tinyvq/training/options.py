@@ -39,6 +39,9 @@ class RunOptions:
     """Steps between sample pictures."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU. Checkpoints suit both."""
+    tf32: bool = False
+    """On a GPU, let convolutions round the factors of products to 11 significant bits:
+    tensor cores multiply them several times as fast."""
 
     # The names of options that must be at least so much, if they are given at all.
     LEAST: ClassVar[dict[str, float]] = {
@@ -61,6 +64,16 @@ class RunOptions:
                 raise ConfigError(f"{option(field.name)} must be finite, got {value}")
             if field.name.endswith("lr") and value <= 0:
                 raise ConfigError(f"{option(field.name)} must be above 0, got {value}")
+
+        if self.tf32 and self.backend != "cuda":
+            raise ConfigError("--tf32 is for a GPU: it needs --backend cuda")
+
+    def kernels(self) -> dict[str, str]:
+        """Name the kernels that training steps run in the place of the default ones."""
+        if not self.tf32:
+            return {}
+        convolutions = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
+        return dict.fromkeys(convolutions, "tensor_cores")
 
     def schedule(self) -> Schedule:
         """When the loop does what."""
