@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.compare.__main__ import FOLDER, PICTURES
+from benchmarks.compare.curves import curves
 from benchmarks.compare.pieces import MODELS, WORDS
 from benchmarks.record import ROOT
 from benchmarks.report import source, table
+from tinyvq.files import make_folder, write_atomically
 
 PAGE = ROOT / "docs" / "results.md"
 Record = dict[str, Any]
@@ -37,6 +39,11 @@ seeds, with the least and the most in brackets. Fréchet distances, coverage and
 are over the features of SqueezeNet 1.1, which no loss here was made of, of 2,000 images
 a side; they compare with each other, and with no FID elsewhere. "real" is the same
 measure of 2,000 training images: what a perfect generator would score.
+"""
+
+
+CURVES = """A colour a model, a line a seed. Where the adaptive weight is high the
+adversary's gradients are short beside those of the reconstruction.
 """
 
 
@@ -284,6 +291,15 @@ def picture(name: str, alt: str) -> str:
     return f"![{alt}](results/{path.name})\n" if path.exists() else ""
 
 
+def draw_curves(found: Results) -> None:
+    """Write a picture of curves for each data set."""
+    for data in WORDS:
+        runs = {model: found.get((data, model), []) for model in MODELS}
+        if any(runs.values()):
+            make_folder(PICTURES)
+            write_atomically(PICTURES / f"{data}-curves.png", curves(runs))
+
+
 def gallery(found: Results, data: str) -> str:
     """Show each model's pictures with the command that made it."""
     parts = []
@@ -330,6 +346,8 @@ def page() -> str:
         text += f"\n## {data}\n"
         for title, make in sections:
             text += f"\n### {title}\n\n{make(data)}"
+        text += f"\n### How they learned\n\n{CURVES}\n"
+        text += f"![curves of training](results/{data}-curves.png)\n"
         text += f"\n### Pictures, seed 0\n\n{gallery(found, data)}"
     one = next(iter(found.values()))[0] if found else None
     return text + (source(one["environment"]) if one else "")
@@ -343,6 +361,7 @@ def main() -> int:
     if parser.parse_args().check:
         return int(not PAGE.exists() or PAGE.read_text() != wanted)
     PAGE.write_text(wanted)
+    draw_curves(results())
     return 0
 
 
