@@ -7,7 +7,6 @@ it would be.
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from benchmarks.__main__ import AREAS
 from benchmarks.gpu.tables import TABLES, of_gpus
 from benchmarks.harness import OURS
+from benchmarks.markdown import NOT_YET, source, table
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parent / "README.md"
@@ -94,7 +94,6 @@ def curves_plot() -> bytes:
 
 
 Record = dict[str, Any]
-NOT_YET = "Not measured yet.\n"
 MEANS = ("nearest_code", "convolutions")  # areas whose ratios have a mean
 UNITS = {"median_ms": "ms", "median_mb": "MB"}
 
@@ -164,22 +163,6 @@ SECTIONS = {
     **{f"gpu {part}": partial(of_gpus, part) for part in TABLES},
 }
 PLOTS = {"curves.png": curves_plot}
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Write a Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def source(environment: dict[str, Any]) -> str:
-    """Say where figures were taken."""
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
-    return (
-        f"\n{environment['cpu']}, {environment['cores']} cores, "
-        f"{environment['system']}; {versions}; commit {environment['commit']}.\n"
-    )
 
 
 def render(text: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 from benchmarks.compare.__main__ import FOLDER, PICTURES
 from benchmarks.compare.curves import curves
 from benchmarks.compare.pieces import MODELS, WORDS
+from benchmarks.markdown import NOT_YET, source, table
 from benchmarks.record import ROOT
-from benchmarks.report import source, table
 from tinyvq.files import make_folder, write_atomically
 
 PAGE = ROOT / "docs" / "results.md"
@@ -141,7 +141,7 @@ def model_table(found: Results, data: str, columns: tuple[Column, ...]) -> str:
             cells = [spread(values(records, c.path)) for c in columns]
             rows.append((about.what, *cells, str(len(records))))
     head = ("mean over seeds", *(c.head for c in columns), "seeds")
-    return table(head, rows) if rows else "Not measured yet.\n"
+    return table(head, rows) if rows else NOT_YET
 
 
 def floor_line(found: Results, data: str) -> str:
@@ -255,7 +255,7 @@ def claims_table(found: Results) -> str:
                 what = claim.figure.split(".")[-1].replace("_", " ")
                 rows.append((claim.text, data, judged[0], f"{what}: {judged[1]}"))
     head = ("claim", "images", "came out", "figures, mean over seeds")
-    return table(head, rows) if rows else "Not measured yet.\n"
+    return table(head, rows) if rows else NOT_YET
 
 
 def augmentation_table() -> str:
@@ -263,7 +263,7 @@ def augmentation_table() -> str:
     paths = sorted(FOLDER.glob("augmentation-*.json"))
     records = [json.loads(path.read_text()) for path in paths]
     if not records:
-        return "Not measured yet.\n"
+        return NOT_YET
     names = list(records[0]["accuracy"])
     rows = [
         (

@@ -7,6 +7,7 @@ import tinyvq_kernels as kernels
 
 from benchmarks.bench_convolutions import LAYERS, Layer
 from benchmarks.gpu.timing import Figures, Run, compare, compare_calls, in_both
+from tinyvq.training.options import TF32_KERNELS
 
 SEARCHES = (  # N, D, M
     (65536, 64, 512),
@@ -15,8 +16,6 @@ SEARCHES = (  # N, D, M
     (65536, 256, 16384),
 )
 SLOW = ("reference", "plain", "tiled", "fastest")  # the last is one of the others
-CONVOLUTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
-TF32 = dict.fromkeys(CONVOLUTIONS, "tensor_cores")
 
 
 def roofs() -> Figures:
@@ -94,7 +93,7 @@ def in_tf32(run: Run) -> Run:
     """Make the form of a call whose convolutions multiply in TF32."""
 
     def call() -> Any:
-        with kernels.use_kernels(**TF32):
+        with kernels.use_kernels(**TF32_KERNELS):
             return run()
 
     return call

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.timing import Figures
+from benchmarks.markdown import NOT_YET, source, table
 from benchmarks.record import RESULTS
 
-NOT_YET = "Not measured yet.\n"
 PRECISIONS = ("float32", "TF32")
 
 
@@ -22,13 +22,9 @@ def of_gpus(part: str) -> str:
 
 
 def _of_gpu(part: str, result: Figures) -> str:
-    environment = result[part]["environment"]
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
-    return (
-        f"{result['gpu']}:\n\n{TABLES[part](result[part]['cases'])}\n"
-        f"{environment['cpu']}, {environment['cores']} cores, "
-        f"{environment['system']}; {versions}; commit {environment['commit']}.\n"
-    )
+    found = result[part]
+    told = TABLES[part](found["cases"])
+    return f"{result['gpu']}:\n\n{told}{source(found['environment'])}"
 
 
 def roofs(cases: Figures) -> str:
@@ -61,7 +57,7 @@ def searches(cases: Figures) -> str:
         *("N × D × M", "tinyvq", "PyTorch, float32"),
         *("PyTorch, TF32 (not the same answers)", "float32 / tinyvq"),
     )
-    return _table(head, rows) + _mean(ratios)
+    return table(head, rows) + _mean(ratios)
 
 
 def convolutions(cases: Figures) -> str:
@@ -83,7 +79,7 @@ def convolutions(cases: Figures) -> str:
         mean = _geometric_mean(of_layers.values())
         low = f"{of_layers[worst]:.2f}, {worst}"
         rows.append((part, precision, f"{mean:.2f}", low))
-    text = _table(("pass", "in", "cuDNN / tinyvq, mean", "worst layer"), rows)
+    text = table(("pass", "in", "cuDNN / tinyvq, mean", "worst layer"), rows)
     for precision in PRECISIONS:
         every = [
             ratio
@@ -110,7 +106,7 @@ def steps(cases: Figures) -> str:
             rows.append(
                 (name, precision, _told(found, ours), "; ".join(told), f"{ratio:.2f}")
             )
-    return _table(("step", "in", "tinyvq", "PyTorch", "fastest / tinyvq"), rows)
+    return table(("step", "in", "tinyvq", "PyTorch", "fastest / tinyvq"), rows)
 
 
 TABLES: dict[str, Any] = {
@@ -142,9 +138,3 @@ def _geometric_mean(ratios: Iterable[float]) -> float:
 def _mean(ratios: list[float], what: str = "") -> str:
     mean = _geometric_mean(ratios)
     return f"\nGeometric mean of the ratios{what}: {mean:.2f} ({len(ratios)} cases).\n"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

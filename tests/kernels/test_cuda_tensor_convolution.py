@@ -15,6 +15,7 @@ from cases import (
     conv2d_weight_grad_case,
 )
 from emulated import needs_compiler
+from gpu_device import real_cupy
 from kernel_case import Array, Arrays, KernelCase, draw
 from tinyvq_kernels import emulator, kernels
 from tinyvq_kernels.convolution import gpu_tensor
@@ -79,9 +80,7 @@ def test_a_gpu_agrees_within_the_bound(
     op: str, enough: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At sizes that take all tiles, and twice the same bits."""
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("needs a CUDA device")
+    cupy = real_cupy()
     monkeypatch.setattr(gpu_tensor, "ENOUGH", enough)
     monkeypatch.setattr(gpu_tensor, "PART", 64)
     for g in GEOMETRIES:

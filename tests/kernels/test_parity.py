@@ -25,6 +25,7 @@ from cases import (
     fast_kernels,
 )
 from emulated import is_emulated, needs_compiler
+from gpu_device import real_cupy
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_case import Array, Arrays, KernelCase, cast
@@ -97,8 +98,7 @@ def test_each_ladder_starts_at_the_reference_and_has_one_default() -> None:
 
 @pytest.mark.gpu
 def test_cuda_kernels_are_among_those_tested() -> None:
-    if not cuda_works():
-        pytest.skip("needs CuPy and a CUDA device")
+    real_cupy()
     assert any(param.values[0].backend == "cuda" for param in TABLE)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tinyvq_kernels import Captured, address_of
+from tinyvq_kernels import address_of
 
 from tinyvq import ops
 from tinyvq.function import Array
@@ -18,7 +18,7 @@ from tinyvq.nn import frozen_statistics
 from tinyvq.optim import Adam, Betas
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
-from tinyvq.training.guard import MOVED_WARM, GuardedBackward, in_double
+from tinyvq.training.guard import GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import RunOptions
 from tinyvq.training.state import Stateful
@@ -78,7 +78,7 @@ class Adversary:
             self.discriminator.parameters(), options.discriminator_lr, betas
         )
         self.backward = GuardedBackward(self._differentiate, self.discriminator)
-        self.move = Captured(self._move, options.backend, MOVED_WARM)
+        self.move = self.backward.then(self._move)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""

@@ -33,23 +33,22 @@ class Feed:
         self.backend = backend
         self._bytes = Place(backend)
         self._unit: Tensor | None = None
-        self._ahead: tuple[int, Images] | None = None
+        self._step = 0  # the last one
+        self._ahead: Images | None = None  # of the next one
 
-    def prepare(self, step: int) -> None:
-        """Select the images of a step to come, while a GPU is at work."""
+    def prepare(self) -> None:
+        """Select the images of the next step, while a GPU is at work."""
         if self.backend != "cpu":
-            self._ahead = step, self.choose(step)
+            self._ahead = self.choose(self._step + 1)
 
     def __call__(self, step: int) -> Tensor:
         """Put a step's images there, as models take them: floats -0.5 .. 0.5."""
-        prepared = self._ahead is not None and self._ahead[0] == step
-        images = self._ahead[1] if self._ahead and prepared else self.choose(step)
+        ahead = self._ahead if step == self._step + 1 else None
+        images = self.choose(step) if ahead is None else ahead
+        self._step, self._ahead = step, None
         unit = to_unit(self._bytes.fill(images))
-        if (
-            self.backend == "cpu"
-            or self._unit is None
-            or unit.shape != self._unit.shape
-        ):
+        stays = self._unit is not None and self._unit.shape == unit.shape
+        if self.backend == "cpu" or self._unit is None or not stays:
             self._unit = Tensor.wrap(unit)
         else:
             with self._unit.mutate() as kept:

@@ -16,6 +16,7 @@ from tinyvq.optim import grad_square
 from tinyvq.tensor import Tensor
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class _FirstBad(Observer):
@@ -88,7 +89,7 @@ class GuardedBackward(Generic[T]):
         self.model = model
         backend = model.backend if captured else "cpu"
         self._run = Captured(self._differentiate, backend)
-        self._look = Captured(self._figures, backend, MOVED_WARM)
+        self._look = self.then(self._figures)
 
     def __call__(
         self, key: Hashable = None, ahead: Callable[[], None] = lambda: None
@@ -115,6 +116,10 @@ class GuardedBackward(Generic[T]):
         raise self._first_bad() or NonFiniteError(
             "the loss or the length of its gradients is not finite"
         )
+
+    def then(self, run: Callable[[], U]) -> Captured[U]:
+        """Make what runs after it, on these gradients: recorded once they stay."""
+        return Captured(run, self._run.backend, MOVED_WARM)
 
     def _differentiate(self) -> tuple[Array, Checks, T]:
         self.model.zero_grad()

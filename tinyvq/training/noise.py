@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from tinyvq_kernels import Captured
-
 from tinyvq.backends import Place
 from tinyvq.data import ImageData
 from tinyvq.function import Array
@@ -26,7 +24,7 @@ from tinyvq.training.adversary import (
     to_be_judged,
 )
 from tinyvq.training.batches import Feed
-from tinyvq.training.guard import MOVED_WARM, GuardedBackward, in_double
+from tinyvq.training.guard import GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
@@ -117,7 +115,7 @@ class GANTask(Parted):
         choose = partial(images_of_step, images, options)
         self.feed, self.drawn = Feed(choose, options.backend), Place(options.backend)
         self.backward = GuardedBackward(self._differentiate, self.model)
-        self.move = Captured(self._move, options.backend, MOVED_WARM)
+        self.move = self.backward.then(self._move)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -147,8 +145,7 @@ class GANTask(Parted):
         """Move the generator, and nothing of the discriminator."""
         self._inputs = originals, noise
         self.optimizer.lr = self.options.rate(step, self.options.lr)
-        ahead = partial(self.feed.prepare, step + 1)
-        loss, norm, (self.made, self.output) = self.backward(ahead=ahead)
+        loss, norm, (self.made, self.output) = self.backward(ahead=self.feed.prepare)
         self.optimizer.count()
         self.dead = self.move()
         return Measures(loss=loss, gradient_norm=norm, lr=self.optimizer.lr)

@@ -12,6 +12,10 @@ from tinyvq.errors import ConfigError
 from tinyvq.optim import warmup_cosine
 from tinyvq.training.loop import Schedule
 
+TF32_KERNELS = dict.fromkeys(
+    ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"), "tensor_cores"
+)
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -70,10 +74,7 @@ class RunOptions:
 
     def kernels(self) -> dict[str, str]:
         """Name the kernels that training steps run in the place of the default ones."""
-        if not self.tf32:
-            return {}
-        convolutions = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
-        return dict.fromkeys(convolutions, "tensor_cores")
+        return TF32_KERNELS if self.tf32 else {}
 
     def schedule(self) -> Schedule:
         """When the loop does what."""

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from tinyvq_kernels import Captured
 
 from tinyvq import data
 from tinyvq.data import ImageData, batch_indices
@@ -20,7 +19,7 @@ from tinyvq.quantizers import QuantizerStats
 from tinyvq.tensor import Tensor
 from tinyvq.training.batches import Feed, Images
 from tinyvq.training.evaluation import evaluate
-from tinyvq.training.guard import MOVED_WARM
+from tinyvq.training.guard import GuardedBackward
 from tinyvq.training.measures import Measure, Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
@@ -153,7 +152,8 @@ class TokenizerTask(Parted):
         self.model = build(options, facts).to(options.backend)
         self.optimizer = Adam(self.model.parameters(), options.lr, self.betas)
         self.feed = Feed(partial(images_of_step, images, options), options.backend)
-        self.move = Captured(self._move, options.backend, MOVED_WARM)
+        self.backward = GuardedBackward(self._differentiate, self.model)
+        self.move = self.backward.then(self._move)
         self._collapsed = False
 
     def parts(self) -> dict[str, Stateful]:
@@ -167,6 +167,10 @@ class TokenizerTask(Parted):
     def step(self, step: int) -> Measures:
         """Do one training step; return what it measured."""
         raise NotImplementedError(f"{type(self).__name__}.step")
+
+    def _differentiate(self) -> tuple[Array, Any]:
+        """Run forward and backward: see `GuardedBackward`."""
+        raise NotImplementedError(f"{type(self).__name__}._differentiate")
 
     def update(self, key: Hashable = None) -> Measures:
         """Move the weights, then the codebook by what the batch chose.

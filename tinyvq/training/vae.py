@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from tinyvq_kernels import Captured
-
 from tinyvq.backends import Place
 from tinyvq.data import ImageData
 from tinyvq.function import Array
@@ -17,7 +15,7 @@ from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
 from tinyvq.training.batches import Feed
 from tinyvq.training.evaluation import evaluate_vae
-from tinyvq.training.guard import MOVED_WARM, GuardedBackward, in_double
+from tinyvq.training.guard import GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Parted, Stateful
@@ -82,7 +80,7 @@ class VAETask(Parted):
         choose = partial(images_of_step, images, options)
         self.feed, self.drawn = Feed(choose, options.backend), Place(options.backend)
         self.backward = GuardedBackward(self._differentiate, self.model)
-        self.move = Captured(self._move, options.backend, MOVED_WARM)
+        self.move = self.backward.then(self._move)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -102,8 +100,7 @@ class VAETask(Parted):
         """Do one step: draw z, differentiate, move the weights."""
         self._inputs = self.batch(step), self.noise(step)
         lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
-        ahead = partial(self.feed.prepare, step + 1)
-        loss, norm, output = self.backward(ahead=ahead)
+        loss, norm, output = self.backward(ahead=self.feed.prepare)
         self.optimizer.count()
         self.move()
         self.output, variance = output, self.model.pixel_variance

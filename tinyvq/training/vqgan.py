@@ -7,7 +7,6 @@ running mean or an optimiser of the other change.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +25,7 @@ from tinyvq.training.adversary import (
     carry_back,
     to_be_judged,
 )
-from tinyvq.training.guard import GuardedBackward, in_double
+from tinyvq.training.guard import in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.state import Stateful
 from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
@@ -108,7 +107,6 @@ class VQGANTask(TokenizerTask):
         )
         self.last_weight = last_weight(self.model)
         self.pressure = Place(options.backend)
-        self.backward = GuardedBackward(self._differentiate, self.model)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -130,13 +128,15 @@ class VQGANTask(TokenizerTask):
         pressure = options.pressure(step)
         self.pressed = pressure > 0
         self.pressure_now = self.pressure.fill(np.array(pressure))
-        ahead = partial(self.feed.prepare, step + 1)
-        loss, norm, (self.output, measures) = self.backward(self.pressed, ahead)
+        key = self.pressed
+        found: tuple[VQVAEOutput, Measures]
+        loss, norm, found = self.backward(key, self.feed.prepare)
+        self.output, measures = found
         if self.pressed:
             measures = measures | Measures(pressure=pressure)
         return (
             Measures(loss=loss, nmse=self.nmse(self.output))
-            | self.update(self.pressed)
+            | self.update(key)
             | measures
             | Measures(gradient_norm=norm, lr=self.optimizer.lr)
         )

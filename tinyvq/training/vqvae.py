@@ -1,14 +1,10 @@
 """Train a VQ-VAE: its options, and one step of it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.models import VQVAEOutput
-from tinyvq.training.guard import GuardedBackward, in_double
+from tinyvq.training.guard import in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.tokenizer import TokenizerOptions, TokenizerTask
 
@@ -23,18 +19,11 @@ class VQVAETask(TokenizerTask):
 
     options: VQVAEOptions
 
-    def __init__(
-        self, options: VQVAEOptions, images: ImageData, facts: Mapping[str, Any]
-    ) -> None:
-        super().__init__(options, images, facts)
-        self.backward = GuardedBackward(self._differentiate, self.model)
-
     def step(self, step: int) -> Measures:
         """Do one step: look up, differentiate, move weights, then the codebook."""
         self.x = self.batch(step)
         lr = self.optimizer.lr = self.options.rate(step, self.options.lr)
-        ahead = partial(self.feed.prepare, step + 1)
-        loss, norm, self.output = self.backward(ahead=ahead)
+        loss, norm, self.output = self.backward(ahead=self.feed.prepare)
         return (
             Measures(loss=loss, nmse=self.nmse(self.output))
             | self.update()
