@@ -34,7 +34,7 @@ MODELS: dict[str, Model] = {
 
 # VAE, VQ-VAE and VQ-GAN have the same encoder and decoder, and see as many images.
 _SMALL = "--model small"
-# GANs as large as makes them comparable: without this they have a tenth of the others'
+# GANs wide enough to be comparable: without this they have a seventh of the others'
 # parameters, and of their time.
 _WIDE = "--hidden 128"
 WORDS: dict[str, dict[str, str]] = {
