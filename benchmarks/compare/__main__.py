@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from numba import get_num_threads
+
 from benchmarks.compare.measure import (
     JUDGE,
     MOST,
@@ -13,6 +15,7 @@ from benchmarks.compare.measure import (
     Judged,
     keep_pictures,
     measure,
+    steadiness,
 )
 from benchmarks.compare.pieces import MODELS, WORDS, Piece, pieces
 from benchmarks.record import RESULTS, ROOT, environment, write_json
@@ -78,8 +81,9 @@ def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -
         "command": f"tinyvq {' '.join(piece.command(Path('runs')))}",
         "seconds": round(seconds_of(folder), 3),
         "curve": curve(folder),
+        "steadiness": steadiness(read(folder / "metrics.jsonl")),
         **found,
-        "environment": environment(),
+        "environment": environment() | {"threads": get_num_threads()},
     }
     write_json(results / f"{piece.name}.json", record)
     say(f"{piece.name}: measured in {time.perf_counter() - began:.0f} s")

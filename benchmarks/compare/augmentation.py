@@ -50,9 +50,11 @@ class Classifier(Module):
     """Two convolutions that halve the image, and two linear layers."""
 
     def __init__(self, size: int, channels: int, classes: int, seed: int) -> None:
-        rng, halving = Stream(seed, "classifier"), {"stride": 2, "padding": 1}
-        self.first = Conv2d(channels, 32, 4, **halving, rng=rng.child("first"))
-        self.second = Conv2d(32, 64, 4, **halving, rng=rng.child("second"))
+        rng = Stream(seed, "classifier")
+        self.first = Conv2d(
+            channels, 32, 4, stride=2, padding=1, rng=rng.child("first")
+        )
+        self.second = Conv2d(32, 64, 4, stride=2, padding=1, rng=rng.child("second"))
         self.third = Linear(64 * (size // 4) ** 2, 128, rng=rng.child("third"))
         self.last = Linear(128, classes, rng=rng.child("last"))
 

@@ -26,6 +26,7 @@ from tinyvq.training.generation import (
     decode,
     draw_codes,
     from_noise,
+    nearest_images,
 )
 from tinyvq.training.prior_evaluation import evaluate_prior
 from tinyvq.training.run import open_run
@@ -157,19 +158,57 @@ def _prior(folder: Path, judged: Judge) -> Figures:
             name: evaluate_prior(trained, images, name).as_dict()
             for name in ("train", "test")
         },
-        "samples": judge.compare(made) | {"floor": judge.floor},
+        "samples": _samples(made, images, judge),
     }
 
 
 def _generator(folder: Path, judged: Judge) -> Figures:
     """Measure what is made of noise alone."""
     model, options, run = load_generator(folder)
-    judge = judged(images_of(options, run, None))
+    images = images_of(options, run, None)
+    judge = judged(images)
     made = from_noise(model, len(judge.real), seed=0)
     return {
         "parameters": model.num_parameters(),
-        "samples": judge.compare(made) | {"floor": judge.floor},
+        "samples": _samples(made, images, judge),
     }
+
+
+def _samples(made: Images, images: ImageData, judge: Judged) -> Figures:
+    """Measure new images: how like real ones they are, and whether they are copies.
+
+    nearest_is_of_training   share of them that are nearer to a training image than to
+        any test image, by pixels, of as many of each: a half where nothing is copied
+    """
+    test, train = images.split("test").images, images.split("train").images
+    count = min(len(test), len(train))
+    seen = train[pick(len(train), count)]
+    nearest = nearest_images(made, np.concatenate([seen, test[:count]]))
+    return {
+        **judge.compare(made),
+        "nearest_is_of_training": float((nearest < count).mean()),
+        "floor": judge.floor,
+    }
+
+
+def steadiness(metrics: list[dict[str, Any]]) -> Figures:
+    """Say how steadily a run learned, from what it logged.
+
+    unrest             standard deviation of ln of the gradients' length, after the
+                       first quarter: by then an adversary has begun
+    end_over_best      validation error at the end, over the least there was
+    least_codes_used   of validations after the first quarter
+    """
+    late = [m for m in metrics if m["step"] > metrics[-1]["step"] / 4]
+    lengths = [m["gradient_norm"] for m in late if m.get("gradient_norm")]
+    found: Figures = {"unrest": float(np.log(lengths).std())}
+    errors = [m["val_nmse"] for m in metrics if "val_nmse" in m]
+    if errors:
+        found["end_over_best"] = errors[-1] / min(errors)
+    used = [m["val_codes_used"] for m in late if "val_codes_used" in m]
+    if used:
+        found["least_codes_used"] = min(used)
+    return found
 
 
 def keep_pictures(folder: Path, out: Path) -> None:

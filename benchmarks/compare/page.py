@@ -119,6 +119,12 @@ SAMPLES = (
     Column("Fréchet", "samples.frechet"),
     Column("coverage", "samples.coverage"),
     Column("density", "samples.density"),
+    Column("nearest is of training", "samples.nearest_is_of_training"),
+)
+STEADINESS = (
+    Column("unrest", "steadiness.unrest"),
+    Column("end over best", "steadiness.end_over_best"),
+    Column("least codes in use", "steadiness.least_codes_used"),
 )
 COST = (
     Column("parameters", "parameters"),

@@ -10,7 +10,7 @@ from training.run_fixtures import one_thread
 
 from benchmarks.compare import __main__ as command
 from benchmarks.compare import augmentation, page
-from benchmarks.compare.measure import sharpness
+from benchmarks.compare.measure import sharpness, steadiness
 from benchmarks.compare.page import Claim, verdict
 from benchmarks.compare.pieces import MODELS, SEEDS, WORDS, Piece, pieces
 
@@ -68,6 +68,7 @@ def test_pieces_are_trained_measured_and_done_once(
         assert set(record) & {"reconstruction", "samples"}
         if "samples" in record:
             assert 0 <= record["samples"]["coverage"] <= 1
+            assert 0 <= record["samples"]["nearest_is_of_training"] <= 1
             assert record["samples"]["floor"]["coverage"] > 0.5
         if "reconstruction" in record:
             assert record["reconstruction"]["frechet"] > 0
@@ -114,6 +115,22 @@ def test_sharpness_is_the_square_of_differences() -> None:
     stripes = np.zeros((1, 4, 6, 1))
     stripes[:, :, ::2] = 2.0
     assert sharpness(stripes) == 4.0  # across, and none down
+
+
+def test_steadiness_looks_at_what_comes_after_the_first_quarter() -> None:
+    e = float(np.e)
+    lengths = [1e9, e, 1.0, e, 1.0]  # the first one is of the first quarter
+    log: list[dict[str, Any]] = [
+        {"step": step, "gradient_norm": length}
+        for step, length in enumerate(lengths, start=1)
+    ]
+    log[0] |= {"val_nmse": 0.3, "val_codes_used": 1}
+    log[1] |= {"val_nmse": 0.2, "val_codes_used": 7}
+    log[4] |= {"val_nmse": 0.4, "val_codes_used": 9}
+    found = steadiness(log)
+    assert found["unrest"] == pytest.approx(0.5)
+    assert found["end_over_best"] == pytest.approx(2.0)
+    assert found["least_codes_used"] == 7
 
 
 @pytest.mark.usefixtures("one_thread")
