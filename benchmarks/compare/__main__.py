@@ -1,11 +1,12 @@
 """`make compare`: train and measure what is not done yet, piece by piece."""
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from numba import get_num_threads
 
 from benchmarks.compare.measure import (
@@ -18,13 +19,14 @@ from benchmarks.compare.measure import (
     steadiness,
 )
 from benchmarks.compare.pieces import MODELS, WORDS, Piece, pieces
-from benchmarks.record import RESULTS, ROOT, environment, write_json
+from benchmarks.compare.records import FOLDER
+from benchmarks.record import ROOT, environment, write_json
 from tinyvq.cli import main as tinyvq
 from tinyvq.data import ImageData
 from tinyvq.messages import say
 from tinyvq.training.metrics_log import read
+from tinyvq.training.run import open_run
 
-FOLDER = RESULTS / "compare"
 PICTURES = ROOT / "docs" / "results"
 QUICK_JUDGE, QUICK_MOST = "random-conv", 40
 WAYPOINTS = 60  # of a curve, about
@@ -56,14 +58,18 @@ def curve(folder: Path) -> dict[str, list[float | None]]:
     }
 
 
+def options_of(folder: Path) -> dict[str, Any]:
+    """Take what a run was trained with, but for where its files lie."""
+    options = open_run(folder).options
+    return {k: v for k, v in options.items() if k not in ("data", "tokenizer")}
+
+
 def seconds_of(folder: Path) -> float:
-    """Add up what the steps took, by the rates that the run logged."""
-    records = [r for r in read(folder / "metrics.jsonl") if r.get("images_per_second")]
-    config = json.loads((folder / "config.json").read_text())
-    rates = sorted(float(r["images_per_second"]) for r in records)
-    middle = rates[len(rates) // 2]
-    options = config["options"]
-    return float(options["steps"] * options["batch_size"] / middle)
+    """Add up what the steps took, by the middle one of the logged rates."""
+    rates = [r["images_per_second"] for r in read(folder / "metrics.jsonl")]
+    options = open_run(folder).options
+    images = options["steps"] * options["batch_size"]
+    return float(images / np.median([rate for rate in rates if rate]))
 
 
 def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -> None:
@@ -73,16 +79,17 @@ def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -
     began = time.perf_counter()
     found = measure(folder, judged)
     if piece.seed == 0:  # one seed's pictures are enough
-        keep_pictures(folder, pictures / piece.name)
+        keep_pictures(folder, found.shown, pictures / piece.name)
     record = {
         "data": piece.data,
         "model": piece.model,
         "seed": piece.seed,
         "command": f"tinyvq {' '.join(piece.command(Path('runs')))}",
+        "options": options_of(folder),
         "seconds": round(seconds_of(folder), 3),
         "curve": curve(folder),
         "steadiness": steadiness(read(folder / "metrics.jsonl")),
-        **found,
+        **found.figures,
         "environment": environment() | {"threads": get_num_threads()},
     }
     write_json(results / f"{piece.name}.json", record)

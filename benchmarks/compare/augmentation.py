@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.compare.__main__ import FOLDER, Stopped, train
+from benchmarks.compare.__main__ import Stopped, train
 from benchmarks.compare.pieces import SEEDS
+from benchmarks.compare.records import FOLDER
 from benchmarks.record import environment, write_json
 from tinyvq import data, ops
 from tinyvq.cli import main as tinyvq

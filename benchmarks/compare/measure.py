@@ -19,7 +19,7 @@ from tinyvq.files import make_folder
 from tinyvq.losses import perceptual_distance
 from tinyvq.metrics import FeatureStatistics, coverage_and_density, frechet_distance
 from tinyvq.models import VQVAE, SqueezeNet, features
-from tinyvq.report import pick
+from tinyvq.report import pick, save_png
 from tinyvq.training.evaluation import BATCH, evaluate, evaluate_vae, reconstructions
 from tinyvq.training.generation import (
     SamplingOptions,
@@ -43,6 +43,7 @@ Images = npt.NDArray[np.uint8]
 Figures = dict[str, Any]
 JUDGE = SqueezeNet.name
 MOST = 2000  # images on each side of a comparison
+SHOWN = 12  # images of a row of a picture
 
 
 @dataclass(frozen=True)
@@ -87,26 +88,42 @@ class Judged:
 Judge = Callable[[ImageData], Judged]  # what judges a data set
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was found out about a model, and some images to be looked at.
+
+    shown  (SHOWN,H,W,C) each, by what they are: originals, reconstructions, samples
+    """
+
+    figures: Figures
+    shown: dict[str, Images]
+
+
 def sharpness(images: npt.NDArray[np.floating[Any]]) -> float:
     """Mean squared difference of neighbouring pixels, of images (N,H,W,C)."""
     down, right = np.diff(images, axis=1), np.diff(images, axis=2)
     return float(np.square(down).mean() + np.square(right).mean())
 
 
-def measure(folder: Path, judged: Judge) -> Figures:
+def measure(folder: Path, judged: Judge) -> Measured:
     """Measure the run in a folder."""
     kind = open_run(folder).kind
     if kind == "prior":
         return _prior(folder, judged)
-    found: Figures = {}
+    parts = []
     if kind in AUTOENCODERS:
-        found |= _autoencoder(folder, judged)
+        parts.append(_autoencoder(folder, judged))
     if kind in GENERATORS:
-        found |= _generator(folder, judged)
-    return found
+        parts.append(_generator(folder, judged))
+    figures: Figures = {}
+    shown: dict[str, Images] = {}
+    for part in parts:
+        figures |= part.figures
+        shown |= part.shown
+    return Measured(figures, shown)
 
 
-def _autoencoder(folder: Path, judged: Judge) -> Figures:
+def _autoencoder(folder: Path, judged: Judge) -> Measured:
     """Measure what a VAE, VQ-VAE or VQ-GAN makes of test images."""
     model, options, run = load_autoencoder(folder)
     images = images_of(options, run, None)
@@ -116,10 +133,12 @@ def _autoencoder(folder: Path, judged: Judge) -> Figures:
     )
     some = test[pick(len(test), MOST)]
     made = from_unit(np.concatenate(list(reconstructions(model, some))))
-    return {
+    figures = {
         "parameters": model.num_parameters(),
         "reconstruction": of_all.as_dict() | _likeness(some, made, judged(images)),
     }
+    shown = pick(len(some), SHOWN)
+    return Measured(figures, {"originals": some[shown], "reconstructions": made[shown]})
 
 
 def _likeness(images: Images, made: Images, judge: Judged) -> Figures:
@@ -142,17 +161,18 @@ def _batches(images: Images) -> list[Images]:
     return [images[first : first + BATCH] for first in range(0, len(images), BATCH)]
 
 
-def _prior(folder: Path, judged: Judge) -> Figures:
+def _prior(folder: Path, judged: Judge) -> Measured:
     """Measure a prior: nats a token, and the images it draws."""
     trained = load_prior(folder)
     images = trained.images()
     judge, test = judged(images), images.split("test")
     count, labels = len(judge.real), None
     if trained.prior.num_classes:  # as often of each as in the test split
+        assert test.labels is not None
         labels = test.labels[pick(len(test), count)]
     codes = draw_codes(trained.prior, labels, count, SamplingOptions())
     made = decode(trained.tokenizer, codes)
-    return {
+    figures = {
         "parameters": trained.prior.num_parameters(),
         "nats": {
             name: evaluate_prior(trained, images, name).as_dict()
@@ -160,23 +180,26 @@ def _prior(folder: Path, judged: Judge) -> Figures:
         },
         "samples": _samples(made, images, judge),
     }
+    return Measured(figures, {"samples": made[pick(len(made), SHOWN)]})
 
 
-def _generator(folder: Path, judged: Judge) -> Figures:
+def _generator(folder: Path, judged: Judge) -> Measured:
     """Measure what is made of noise alone."""
     model, options, run = load_generator(folder)
     images = images_of(options, run, None)
     judge = judged(images)
     made = from_noise(model, len(judge.real), seed=0)
-    return {
+    figures = {
         "parameters": model.num_parameters(),
         "samples": _samples(made, images, judge),
     }
+    return Measured(figures, {"samples": made[pick(len(made), SHOWN)]})
 
 
 def _samples(made: Images, images: ImageData, judge: Judged) -> Figures:
     """Measure new images: how like real ones they are, and whether they are copies.
 
+    sharpness                over that of test images
     nearest_is_of_training   share of them that are nearer to a training image than to
         any test image, by pixels, of as many of each: a half where nothing is copied
     """
@@ -186,6 +209,7 @@ def _samples(made: Images, images: ImageData, judge: Judged) -> Figures:
     nearest = nearest_images(made, np.concatenate([seen, test[:count]]))
     return {
         **judge.compare(made),
+        "sharpness": sharpness(to_unit(made)) / sharpness(to_unit(test)),
         "nearest_is_of_training": float((nearest < count).mean()),
         "floor": judge.floor,
     }
@@ -211,10 +235,17 @@ def steadiness(metrics: list[dict[str, Any]]) -> Figures:
     return found
 
 
-def keep_pictures(folder: Path, out: Path) -> None:
-    """Copy what a run drew at its end to <out>-<what>.png."""
+def keep_pictures(folder: Path, shown: dict[str, Images], out: Path) -> None:
+    """Keep what is to be looked at, as files named <out>-<what>.png.
+
+    What the run drew at its end is copied; images to be shown beside those of other
+    models become a row, <out>-<what>-row.png.
+    """
+    make_folder(out.parent)
     for what in ("reconstructions", "samples", "nearest"):
         drawn = folder / f"{what}.png"
         if drawn.exists():
-            make_folder(out.parent)
             shutil.copyfile(drawn, out.with_name(f"{out.name}-{what}.png"))
+    for what, images in shown.items():
+        row = np.concatenate(list(images), axis=1)
+        save_png(out.with_name(f"{out.name}-{what}-row.png"), row)

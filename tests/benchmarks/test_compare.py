@@ -1,6 +1,7 @@
 """The comparison: its page is made of its result files, and its pieces work."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from training.run_fixtures import one_thread
 
 from benchmarks.compare import __main__ as command
-from benchmarks.compare import augmentation, page
+from benchmarks.compare import augmentation, page, records
+from benchmarks.compare.claims import Claim, verdict
+from benchmarks.compare.failures import failures
 from benchmarks.compare.measure import sharpness, steadiness
-from benchmarks.compare.page import Claim, verdict
 from benchmarks.compare.pieces import MODELS, SEEDS, WORDS, Piece, pieces
 
 __all__ = ["one_thread"]
@@ -51,7 +53,10 @@ def test_a_command_is_what_a_user_would_type() -> None:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("models", [["vqvae", "vqvae-prior"], ["vae"], ["gan"]])
 def test_pieces_are_trained_measured_and_done_once(
-    models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ["--quick", "--runs", str(tmp_path), "--model", *models]
     assert command.main(words) == 0
@@ -74,7 +79,16 @@ def test_pieces_are_trained_measured_and_done_once(
             assert record["reconstruction"]["frechet"] > 0
     if "vqvae-prior" in found:
         assert found["vqvae-prior"]["nats"]["test"]["nats_per_token"] > 0
-    assert list((tmp_path / "pictures").glob("*.png"))
+    pictures = tmp_path / "pictures"
+    assert list(pictures.glob("*.png"))
+    monkeypatch.setattr(records, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(page, "PICTURES", pictures)
+    page.draw(records.results())
+    text = page.page()
+    for model, record in found.items():
+        assert f"#### {MODELS[model].what}\n\n    {record['command']}\n" in text
+    for link in re.findall(r"\]\(results/(.*?)\)", text):
+        assert (pictures / link).exists()
     capsys.readouterr()
     assert command.main(words) == 0
     assert capsys.readouterr().err == ""  # nothing was left to do
@@ -107,6 +121,36 @@ def test_a_claim_is_judged_by_all_seeds(
     if factor == 1.0:
         more = Claim("b is more", "b", "a", "samples.frechet", False)
         assert verdict(more, found, "d")[0] == said  # type: ignore[index]
+
+
+def test_what_failed_is_told_run_by_run() -> None:
+    good = {
+        "seed": 0,
+        "curve": {"discriminator_loss": [1.9, 0.9]},
+        "steadiness": {"unrest": 0.1, "end_over_best": 1.0, "least_codes_used": 60},
+        "reconstruction": {"codes_total": 64},
+    }
+    bad = good | {
+        "seed": 1,
+        "curve": {"discriminator_loss": [1.9, 0.01]},
+        "steadiness": {"unrest": 0.1, "end_over_best": 1.2, "least_codes_used": 8},
+    }
+    drawn = {"seed": 2, "curve": {}, "samples": {"coverage": 0.05}}
+    copied = {"nearest_is_of_training": 0.9, "coverage": 0.5}
+    found = {
+        ("d", "vqgan"): [good, bad],
+        ("d", "vqgan-prior"): [drawn, {"seed": 0, "curve": {}, "samples": copied}],
+    }
+    lines = failures(found, "d").splitlines()
+    assert len(lines) == 5
+    assert [line for line in lines if line.startswith("- VQ-GAN, seed 1: ")] == lines[
+        :3
+    ]
+    assert "codebook collapse" in lines[0]
+    assert lines[0].endswith(" 0.125.")
+    assert "mode collapse" in lines[3]
+    assert "copies" in lines[4]
+    assert failures({("d", "vqgan"): [good]}, "d").startswith("None, of these: ")
 
 
 def test_sharpness_is_the_square_of_differences() -> None:

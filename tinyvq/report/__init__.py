@@ -13,10 +13,12 @@ from tinyvq.report._runs import (
     pick,
 )
 from tinyvq.report.page import write_page
-from tinyvq.report.pictures import image_grid, save_png
+from tinyvq.report.pictures import PAPER, WIDTH, image_grid, save_png
 from tinyvq.report.roofline import roofline_picture
 
 __all__ = [
+    "PAPER",
+    "WIDTH",
     "draw_curve",
     "draw_noise_results",
     "draw_noise_sample",

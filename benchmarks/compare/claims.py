@@ -1,0 +1,122 @@
+"""What the textbooks claim, and what the figures say of it."""
+
+from dataclasses import dataclass
+
+from benchmarks.compare.pieces import WORDS
+from benchmarks.compare.records import Results, spread, values
+from benchmarks.markdown import NOT_YET, table
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim: one model's figure is above or below another's, perhaps by a factor.
+
+    first, second  models;  figure  the path of what is compared
+    less           whether the first one's is said to be the smaller
+    factor         on the second one's figure
+    """
+
+    text: str
+    first: str
+    second: str
+    figure: str
+    less: bool
+    factor: float = 1.0
+
+
+CLAIMS = (
+    Claim(
+        "A VAE's reconstructions are softer than a VQ-VAE's.",
+        *("vae", "vqvae", "reconstruction.sharpness_kept", True),
+    ),
+    Claim(
+        "A VQ-VAE is soft: a VQ-GAN keeps more of the sharpness.",
+        *("vqvae", "vqgan", "reconstruction.sharpness_kept", True),
+    ),
+    Claim(
+        "To a judge, a VQ-GAN's reconstructions are nearer to the originals.",
+        *("vqgan", "vqvae", "reconstruction.perceptual_distance", True),
+    ),
+    Claim(
+        "They are nearer as a set, too, by the Fréchet distance.",
+        *("vqgan", "vqvae", "reconstruction.frechet", True),
+    ),
+    Claim(
+        "A VQ-GAN's squared error is no more than 1.3 times a VQ-VAE's.",
+        *("vqgan", "vqvae", "reconstruction.mse", True, 1.3),
+    ),
+    Claim(
+        "A VQ-GAN with a prior draws better images than a VQ-VAE with one.",
+        *("vqgan-prior", "vqvae-prior", "samples.frechet", True),
+    ),
+    Claim(
+        "A VQ-GAN with a prior draws better images than a GAN.",
+        *("vqgan-prior", "gan", "samples.frechet", True),
+    ),
+    Claim(
+        "A VQ-GAN with a prior draws more various images than a GAN.",
+        *("vqgan-prior", "gan", "samples.coverage", False),
+    ),
+    Claim(
+        "A VQ-GAN with a prior draws more various images than a VQ-VAE with one.",
+        *("vqgan-prior", "vqvae-prior", "samples.coverage", False),
+    ),
+    Claim(
+        "A VQ-VAE learns steadily: an adversary brings unrest.",
+        *("vqvae", "vqgan", "steadiness.unrest", True),
+    ),
+    Claim(
+        "A VQ-GAN learns more steadily than a GAN.",
+        *("vqgan", "gan", "steadiness.unrest", True),
+    ),
+    Claim(
+        "A VAE's new images are worse than a VQ-VAE's with a prior.",
+        *("vqvae-prior", "vae", "samples.frechet", True),
+    ),
+    Claim(
+        "A VAE's new images are worse than a GAN's.",
+        *("gan", "vae", "samples.frechet", True),
+    ),
+    Claim(
+        "A VAE's new images are softer than a GAN's.",
+        *("vae", "gan", "samples.sharpness", True),
+    ),
+    Claim(
+        "A codebook between noise and image does not hurt a GAN's variety.",
+        *("noise-vqgan", "gan", "samples.coverage", False),
+    ),
+)
+
+
+def verdict(claim: Claim, found: Results, data: str) -> tuple[str, str] | None:
+    """Judge a claim: by all seeds of one against all of the other.
+
+    -> supported, not supported or undecided, and the figures; None where there are none
+    """
+    first = values(found.get((data, claim.first), []), claim.figure)
+    second = values(found.get((data, claim.second), []), claim.figure)
+    if not first or not second:
+        return None
+    against = [claim.factor * value for value in second]
+    low, high = (first, against) if claim.less else (against, first)
+    if max(low) < min(high):
+        said = "supported"
+    elif min(low) >= max(high):
+        said = "not supported"
+    else:
+        said = "undecided"
+    sides = f"{spread(first)} against {spread(second)}"
+    return said, sides + (f", times {claim.factor}" if claim.factor != 1 else "")
+
+
+def claims_table(found: Results) -> str:
+    """Say of each claim, on each data set, what came out."""
+    rows = []
+    for claim in CLAIMS:
+        for data in WORDS:
+            judged = verdict(claim, found, data)
+            if judged:
+                what = claim.figure.split(".")[-1].replace("_", " ")
+                rows.append((claim.text, data, judged[0], f"{what}: {judged[1]}"))
+    head = ("claim", "images", "came out", "figures, mean over seeds")
+    return table(head, rows) if rows else NOT_YET

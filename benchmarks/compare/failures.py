@@ -1,0 +1,76 @@
+"""What went wrong in the runs of the comparison, told by their figures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.compare.pieces import MODELS
+from benchmarks.compare.records import Record, Results, at, number
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A way to fail.
+
+    seen  whether a record shows it; its figure, to be told
+    """
+
+    what: str
+    figure: Callable[[Record], float | None]
+    seen: Callable[[float], bool]
+
+
+def _share_of_codes(record: Record) -> float | None:
+    least = at(record, "steadiness.least_codes_used")
+    total = at(record, "reconstruction.codes_total")
+    return None if least is None or total is None else least / total
+
+
+def _last_discriminator_loss(record: Record) -> float | None:
+    losses = record["curve"].get("discriminator_loss")
+    return losses[-1] if losses else None
+
+
+FAILURES = (
+    Failure(
+        "codebook collapse: less than half of the codes in use at some validation, "
+        "share",
+        _share_of_codes,
+        lambda share: share < 0.5,
+    ),
+    Failure(
+        "ended worse than it had been: validation error over its least",
+        lambda record: at(record, "steadiness.end_over_best"),
+        lambda ratio: ratio > 1.1,
+    ),
+    Failure(
+        "mode collapse: new images cover less than a tenth of the test images, share",
+        lambda record: at(record, "samples.coverage"),
+        lambda share: share < 0.1,
+    ),
+    Failure(
+        "the discriminator has won: its loss at the end",
+        _last_discriminator_loss,
+        lambda loss: loss < 0.1,
+    ),
+    Failure(
+        "copies: share of new images nearest to a training image",
+        lambda record: at(record, "samples.nearest_is_of_training"),
+        lambda share: share > 0.75,
+    ),
+)
+
+
+def failures(found: Results, data: str) -> str:
+    """List what the figures of a data set show to have failed, run by run."""
+    lines = []
+    for model, about in MODELS.items():
+        for record in found.get((data, model), []):
+            for failure in FAILURES:
+                value = failure.figure(record)
+                if value is not None and failure.seen(value):
+                    lines.append(
+                        f"- {about.what}, seed {record['seed']}: {failure.what} "
+                        f"{number(value)}.\n"
+                    )
+    looked_for = "; ".join(failure.what.split(":")[0] for failure in FAILURES)
+    return "".join(lines) or f"None, of these: {looked_for}.\n"
