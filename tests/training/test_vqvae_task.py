@@ -23,8 +23,9 @@ from tinyvq.models import VQVAE
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
 from tinyvq.training import checkpoint
+from tinyvq.training.image_task import VALIDATION_IMAGES
 from tinyvq.training.run import create
-from tinyvq.training.tokenizer import VALIDATION_IMAGES, facts_of, load_images
+from tinyvq.training.tokenizer import facts_of, load_images
 from tinyvq.training.trained import load_tokenizer, open_tokenizer
 from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 

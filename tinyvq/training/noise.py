@@ -6,7 +6,6 @@ adds a loss to the first, and a move of its own after it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 from tinyvq.backends import Place
@@ -14,7 +13,6 @@ from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.losses import AdversarialName
 from tinyvq.models import GAN, Generator, NoiseOutput, NoiseVQGAN
-from tinyvq.optim import Adam
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, grad
 from tinyvq.training.adversary import (
@@ -23,12 +21,12 @@ from tinyvq.training.adversary import (
     carry_back,
     to_be_judged,
 )
-from tinyvq.training.batches import Feed
-from tinyvq.training.guard import GuardedBackward, in_double
+from tinyvq.training.guard import in_double
+from tinyvq.training.image_task import ImageTask
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
-from tinyvq.training.state import Parted, Stateful
-from tinyvq.training.tokenizer import images_of_step, use_of_codes
+from tinyvq.training.state import Stateful
+from tinyvq.training.tokenizer import use_of_codes
 
 BETAS = (0.5, 0.999)  # of both Adams, as in arXiv:1511.06434
 
@@ -100,34 +98,22 @@ def build_generator(options: GANOptions, facts: Mapping[str, Any]) -> Generator:
     return GAN(**settings)
 
 
-class GANTask(Parted):
+class GANTask(ImageTask):
     """One step after another of a GAN; see `loop.Task`."""
+
+    options: GANOptions
+    model: Generator
 
     def __init__(
         self, options: GANOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
-        self.options = options
-        self.batch_size = options.batch_size
-        self.images = images
-        self.model = build_generator(options, facts).to(options.backend)
+        super().__init__(options, images, build_generator(options, facts), BETAS)
         self.adversary = Adversary(options, facts, BETAS)
-        self.optimizer = Adam(self.model.parameters(), options.lr, BETAS)
-        choose = partial(images_of_step, images, options)
-        self.feed, self.drawn = Feed(choose, options.backend), Place(options.backend)
-        self.backward = GuardedBackward(self._differentiate, self.model)
-        self.move = self.backward.then(self._move)
+        self.drawn = Place(options.backend)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
-        return {
-            "model": self.model,
-            "adam": self.optimizer,
-            **self.adversary.parts(),
-        }
-
-    def batch(self, step: int) -> Tensor:
-        """Select the originals (N,H,W,C) of a step."""
-        return self.feed(step)
+        return {**super().parts(), **self.adversary.parts()}
 
     def noise(self, step: int) -> Tensor:
         """Draw the noise (N,Z) of a step."""
@@ -160,10 +146,6 @@ class GANTask(Parted):
         carry_back(made, push.array, *losses)
         total = sum((in_double(loss) for loss in losses), in_double(verdict))
         return total, (made, output)
-
-    def _move(self) -> Array | None:
-        self.optimizer.move()
-        return None
 
     def _make(self, noise: Tensor) -> tuple[Tensor, NoiseOutput | None]:
         """Make images (N,H,W,C) of noise; beside them, what else a codebook gives."""

@@ -3,28 +3,23 @@
 import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from tinyvq import data
-from tinyvq.data import ImageData, batch_indices
+from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, DataError
 from tinyvq.function import Array
 from tinyvq.messages import say
 from tinyvq.models import TUNED, VQVAE, QuantizerName, VQVAEOutput
-from tinyvq.optim import Adam, Betas
+from tinyvq.optim import Betas
 from tinyvq.quantizers import QuantizerStats
-from tinyvq.tensor import Tensor
-from tinyvq.training.batches import Feed, Images
 from tinyvq.training.evaluation import evaluate
-from tinyvq.training.guard import GuardedBackward
+from tinyvq.training.image_task import ImageTask
 from tinyvq.training.measures import Measure, Measures
 from tinyvq.training.options import ImageOptions
-from tinyvq.training.state import Parted, Stateful
 
-VALIDATION_IMAGES = 1000  # of the split, at most: a glance, not the verdict
 COLLAPSED = 0.1  # a share of codes in use below this is told to the user
 
 _SIZES = ("hidden", "num_codes", "code_dim")  # a preset has its own by default
@@ -105,14 +100,6 @@ def facts_of(images: ImageData) -> dict[str, Any]:
     }
 
 
-def images_of_step(images: ImageData, options: ImageOptions, step: int) -> Images:
-    """Select the training images (N,H,W,C) of a step, as bytes."""
-    train = images.split("train").images
-    chosen = batch_indices(len(train), options.batch_size, step, options.seed)
-    selected: Images = train[chosen]
-    return selected
-
-
 def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
     """Build the model that a run's options and facts describe."""
     height, width, channels = facts["image_shape"]
@@ -137,40 +124,19 @@ def use_of_codes(stats: QuantizerStats) -> Measures:
     )
 
 
-class TokenizerTask(Parted):
+class TokenizerTask(ImageTask):
     """What each step of a tokenizer's training shares; see `loop.Task`."""
 
     betas: Betas = (0.9, 0.999)
+    options: TokenizerOptions
+    model: VQVAE
     output: VQVAEOutput
 
     def __init__(
         self, options: TokenizerOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
-        self.options = options
-        self.batch_size = options.batch_size
-        self.images = images
-        self.model = build(options, facts).to(options.backend)
-        self.optimizer = Adam(self.model.parameters(), options.lr, self.betas)
-        self.feed = Feed(partial(images_of_step, images, options), options.backend)
-        self.backward = GuardedBackward(self._differentiate, self.model)
-        self.move = self.backward.then(self._move)
+        super().__init__(options, images, build(options, facts), self.betas)
         self._collapsed = False
-
-    def parts(self) -> dict[str, Stateful]:
-        """Name all that moves."""
-        return {"model": self.model, "adam": self.optimizer}
-
-    def batch(self, step: int) -> Tensor:
-        """Select the images (N,H,W,C) of a step."""
-        return self.feed(step)
-
-    def step(self, step: int) -> Measures:
-        """Do one training step; return what it measured."""
-        raise NotImplementedError(f"{type(self).__name__}.step")
-
-    def _differentiate(self) -> tuple[Array, Any]:
-        """Run forward and backward: see `GuardedBackward`."""
-        raise NotImplementedError(f"{type(self).__name__}._differentiate")
 
     def update(self, key: Hashable = None) -> Measures:
         """Move the weights, then the codebook by what the batch chose.
@@ -186,7 +152,7 @@ class TokenizerTask(Parted):
         return use_of_codes(stats) | Measures(codes_restarted=len(update.restarted))
 
     def _move(self) -> Array | None:
-        self.optimizer.move()
+        super()._move()
         return self.model.quantizer.average(self.output.stats)
 
     def nmse(self, output: VQVAEOutput) -> Measure:
@@ -195,8 +161,7 @@ class TokenizerTask(Parted):
 
     def validate(self) -> dict[str, float]:
         """Measure the model on the validation split, or on a glance of it."""
-        images = self.images.split("val").images[:VALIDATION_IMAGES]
-        found = evaluate(self.model, images)
+        found = evaluate(self.model, self.glance())
         collapsed = found.codes_used < COLLAPSED * found.codes_total
         if collapsed and not self._collapsed:  # said once, until it has recovered
             say(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 from tinyvq.backends import Place
@@ -10,16 +9,13 @@ from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.models import VAE, VAEOutput
 from tinyvq.models._vae import BETA, LATENT_DIM
-from tinyvq.optim import Adam
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
-from tinyvq.training.batches import Feed
 from tinyvq.training.evaluation import evaluate_vae
-from tinyvq.training.guard import GuardedBackward, in_double
+from tinyvq.training.guard import in_double
+from tinyvq.training.image_task import ImageTask
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
-from tinyvq.training.state import Parted, Stateful
-from tinyvq.training.tokenizer import VALIDATION_IMAGES, images_of_step
 
 
 @dataclass(frozen=True)
@@ -64,31 +60,18 @@ def build_vae(options: VAEOptions, facts: Mapping[str, Any]) -> VAE:
     )
 
 
-class VAETask(Parted):
+class VAETask(ImageTask):
     """One step after another of a VAE; see `loop.Task`."""
 
+    options: VAEOptions
+    model: VAE
     output: VAEOutput
 
     def __init__(
         self, options: VAEOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
-        self.options = options
-        self.batch_size = options.batch_size
-        self.images = images
-        self.model = build_vae(options, facts).to(options.backend)
-        self.optimizer = Adam(self.model.parameters(), options.lr)
-        choose = partial(images_of_step, images, options)
-        self.feed, self.drawn = Feed(choose, options.backend), Place(options.backend)
-        self.backward = GuardedBackward(self._differentiate, self.model)
-        self.move = self.backward.then(self._move)
-
-    def parts(self) -> dict[str, Stateful]:
-        """Name all that moves."""
-        return {"model": self.model, "adam": self.optimizer}
-
-    def batch(self, step: int) -> Tensor:
-        """Select the images (N,H,W,C) of a step."""
-        return self.feed(step)
+        super().__init__(options, images, build_vae(options, facts))
+        self.drawn = Place(options.backend)
 
     def noise(self, step: int) -> Tensor:
         """Draw the noise (N,Z) of a step, by which z is drawn."""
@@ -117,11 +100,7 @@ class VAETask(Parted):
         output.loss.backward()
         return in_double(output.loss), output
 
-    def _move(self) -> None:
-        self.optimizer.move()
-
     def validate(self) -> dict[str, float]:
         """Measure the model on the validation split, or on a glance of it."""
-        images = self.images.split("val").images[:VALIDATION_IMAGES]
-        found = evaluate_vae(self.model, images)
+        found = evaluate_vae(self.model, self.glance())
         return {"val_nmse": found.nmse, "val_kl": found.kl}
