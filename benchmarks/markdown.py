@@ -16,7 +16,9 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def source(environment: dict[str, Any]) -> str:
     """Say where figures were taken."""
     versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+    threads = environment.get("threads")
+    used = f", {threads} thread{'s' * (threads > 1)}" if threads else ""
     return (
-        f"\n{environment['cpu']}, {environment['cores']} cores, "
+        f"\n{environment['cpu']}, {environment['cores']} cores{used}, "
         f"{environment['system']}; {versions}; commit {environment['commit']}.\n"
     )

@@ -60,7 +60,9 @@ def commit() -> str:
         )
         return found.stdout.strip()
 
-    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    changed = git(
+        "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs/results"
+    )
     return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 

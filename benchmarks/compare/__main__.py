@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,22 @@ from benchmarks.record import ROOT, environment, write_json
 from tinyvq.cli import main as tinyvq
 from tinyvq.data import ImageData
 from tinyvq.messages import say
+from tinyvq.training.checkpoint import load_latest
 from tinyvq.training.metrics_log import read
 from tinyvq.training.run import open_run
 
 PICTURES = ROOT / "docs" / "results"
 QUICK_JUDGE, QUICK_MOST = "random-conv", 40
 WAYPOINTS = 60  # of a curve, about
+FAILED = 1  # the status of a command that could not do it
 
 
 class Stopped(Exception):
     """A command that trains ended with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 def train(words: list[str], folder: Path) -> None:
@@ -64,12 +71,38 @@ def options_of(folder: Path) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k not in ("data", "tokenizer")}
 
 
+def beside(folder: Path) -> dict[str, int]:
+    """Count what is learned beside the parameters: a codebook, an adversary's."""
+    arrays = load_latest(open_run(folder).checkpoints).arrays
+    adversary = [
+        array.size
+        for name, array in arrays.items()
+        if name.startswith("discriminator.") and "running" not in name
+    ]
+    codebook = arrays.get("model.quantizer.codebook")
+    found = {"codebook": 0 if codebook is None else codebook.size}
+    return found | {"adversary": sum(adversary)}
+
+
 def seconds_of(folder: Path) -> float:
-    """Add up what the steps took, by the middle one of the logged rates."""
-    rates = [r["images_per_second"] for r in read(folder / "metrics.jsonl")]
-    options = open_run(folder).options
-    images = options["steps"] * options["batch_size"]
-    return float(images / np.median([rate for rate in rates if rate]))
+    """Compute what the steps take where nothing else runs, from the logged rates.
+
+    At the rate that a tenth of the log's lines reach: other work may have run beside,
+    and validations stand between. Steps before an adversary trains are counted apart.
+    """
+    options, lines = open_run(folder).options, read(folder / "metrics.jsonl")
+    seconds = 0.0
+    for judged in (False, True):
+        rates = [
+            line["images_per_second"]
+            for line in lines
+            if ("discriminator_loss" in line) == judged
+        ]
+        if rates:
+            steps = options["steps"] * len(rates) / len(lines)
+            quick = np.quantile([rate for rate in rates if rate], 0.9)
+            seconds += float(steps * options["batch_size"] / quick)
+    return seconds
 
 
 def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -> None:
@@ -89,6 +122,7 @@ def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -
         "seconds": round(seconds_of(folder), 3),
         "curve": curve(folder),
         "steadiness": steadiness(read(folder / "metrics.jsonl")),
+        "beside": beside(folder),
         **found.figures,
         "environment": environment() | {"threads": get_num_threads()},
     }
@@ -116,13 +150,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", choices=list(WORDS), nargs="*", help="only these")
     parser.add_argument("--model", choices=list(MODELS), nargs="*", help="only these")
     parser.add_argument("--seed", type=int, nargs="*", help="only these")
-    parser.add_argument("--runs", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--runs", type=Path, help="where to train; runs/compare")
     parser.add_argument("--results", type=Path, default=FOLDER)
     parser.add_argument("--pictures", type=Path, default=PICTURES)
     asked = parser.parse_args(argv)
+    if asked.runs is None:
+        asked.runs = Path("runs/compare-quick" if asked.quick else "runs/compare")
     if asked.quick and asked.results == FOLDER:
         asked.results, asked.pictures = asked.runs / "results", asked.runs / "pictures"
-    judged = judging(asked.quick)
+    judged, worst = judging(asked.quick), 0
     for piece in pieces(asked.quick):
         wanted = (
             (asked.data is None or piece.data in asked.data)
@@ -131,11 +167,21 @@ def main(argv: list[str] | None = None) -> int:
         )
         if not wanted or (asked.results / f"{piece.name}.json").exists():
             continue
+        tokenizer = MODELS[piece.model].tokenizer
+        if tokenizer is not None:
+            needed = replace(piece, model=tokenizer)
+            if not (asked.results / f"{needed.name}.json").exists():
+                say(f"{piece.name}: first comes {needed.name}")
+                worst = 1
+                continue
         try:
             do(piece, asked.runs, asked.results, asked.pictures, judged)
         except Stopped as stopped:
-            return int(stopped.args[0])
-    return 0
+            if stopped.status != FAILED:  # a Ctrl-C is of the whole
+                return stopped.status
+            say(f"{piece.name}: not trained to its end; going on with the next")
+            worst = FAILED
+    return worst
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python -m benchmarks.compare.augmentation
 
-From 500 training images a class of Fashion-MNIST a tokenizer and a prior learn to draw
-more (`tinyvq augment`, 500 a class); a small classifier of the same layers is trained
-on the real ones, and on real and new ones together, for as many steps, three times
-each. Its accuracy on all test images says whether the new ones told it anything. All
+From 500 training images a class of Fashion-MNIST, others for each seed, a tokenizer and
+a prior learn to draw more (`tinyvq augment`, 500 a class); a small classifier of the
+same layers is trained on the real ones, and on real and new ones together, for as many
+steps. Its accuracy on all test images says whether the new ones told it anything. All
 that the models have seen are those 500 a class. A result file a seed, in
 results/compare.
 """
@@ -65,22 +65,29 @@ class Classifier(Module):
         return self.last(ops.relu(self.third(x.reshape(len(x.array), -1))))
 
 
-def few(images: Split, per_class: int) -> Split:
-    """Take the first so many of each class."""
+def few(images: Split, per_class: int, seed: int) -> Split:
+    """Take so many of each class, drawn by a seed."""
     assert images.labels is not None
-    classes = range(int(images.labels.max()) + 1)
-    firsts = [np.flatnonzero(images.labels == c)[:per_class] for c in classes]
-    return images.take(np.sort(np.concatenate(firsts)))
+    mixed = Stream(seed, "few of each class").permutation(len(images))
+    labels = images.labels[mixed]
+    classes = range(int(labels.max()) + 1)
+    chosen = [mixed[labels == c][:per_class] for c in classes]
+    return images.take(np.sort(np.concatenate(chosen)))
 
 
 def accuracy(train: Split, test: Split, seed: int, steps: int) -> float:
-    """Train a classifier; return the share of test images that it names."""
+    """Train a classifier; return the share of test images that it names.
+
+    The learning rate falls to 0, so that the last step is no better than its neighbours
+    by chance.
+    """
     assert train.labels is not None
     assert test.labels is not None
     _, size, _, channels = train.images.shape
     model = Classifier(size, channels, int(test.labels.max()) + 1, seed)
     adam = Adam(model.parameters(), LR)
     for step in range(1, steps + 1):
+        adam.lr = LR * (1 - (step - 1) / steps)
         chosen = batch_indices(len(train), BATCH, step, seed)
         logits = model(Tensor.wrap(to_unit(train.images[chosen])))
         adam.zero_grad()
@@ -119,12 +126,12 @@ def joined(*splits: Split) -> Split:
     return Split(np.concatenate([s.images for s in splits]), np.concatenate(labels))
 
 
-def sources(runs: Path, quick: bool) -> tuple[Path, Split, Split]:
+def sources(runs: Path, quick: bool, seed: int) -> tuple[Path, Split, Split]:
     """Write the few images that all is learned from; -> their file, train and test."""
     images = data.load("fashion-mnist-5k" if quick else "fashion-mnist")
-    train = few(images.split("train"), 20 if quick else PER_CLASS)
-    val, test = few(images.split("val"), 20 if quick else 100), images.split("test")
-    path = runs / "few.npz"
+    train = few(images.split("train"), 20 if quick else PER_CLASS, seed)
+    val = few(images.split("val"), 20 if quick else 100, seed)
+    path, test = runs / f"few-{seed}.npz", images.split("test")
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, split in (("train", train), ("val", val)):
         assert split.labels is not None
@@ -139,23 +146,26 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare.augmentation")
     parser.add_argument("--quick", action="store_true", help="tiny, to see it work")
     parser.add_argument("--seed", type=int, nargs="*", default=SEEDS, help="only these")
-    parser.add_argument("--runs", type=Path, default=Path("runs/compare/augmentation"))
+    parser.add_argument("--runs", type=Path, help="where to train; runs/augmentation")
     parser.add_argument("--results", type=Path, default=FOLDER)
     asked = parser.parse_args(argv)
+    asked.runs = asked.runs or Path(
+        "runs/augmentation-quick" if asked.quick else "runs/augmentation"
+    )
     words, steps = (QUICK, 4) if asked.quick else (WORDS, STEPS)
     if asked.quick and asked.results == FOLDER:
         asked.results = asked.runs / "results"
-    source, real, test = sources(asked.runs, asked.quick)
     for seed in asked.seed:
         path = asked.results / f"augmentation-{seed}.json"
         if path.exists():
             continue
+        source, real, test = sources(asked.runs, asked.quick, seed)
         found = {"real alone": accuracy(real, test, seed, steps)}
         for kind, name in (("vqvae", "VQ-VAE + prior"), ("vqgan", "VQ-GAN + prior")):
             try:
                 more = drawn(kind, source, asked.runs, seed, words)
             except Stopped as stopped:
-                return int(stopped.args[0])
+                return stopped.status
             found[f"real and {name}"] = accuracy(joined(real, more), test, seed, steps)
             found[f"{name} alone"] = accuracy(more, test, seed, steps)
         say(f"seed {seed}: {found}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.compare.pieces import WORDS
+from benchmarks.compare.pieces import SEEDS, WORDS
 from benchmarks.compare.records import Results, spread, values
 from benchmarks.markdown import NOT_YET, table
 
@@ -66,10 +66,6 @@ CLAIMS = (
         *("vqvae", "vqgan", "steadiness.unrest", True),
     ),
     Claim(
-        "A VQ-GAN learns more steadily than a GAN.",
-        *("vqgan", "gan", "steadiness.unrest", True),
-    ),
-    Claim(
         "A VAE's new images are worse than a VQ-VAE's with a prior.",
         *("vqvae-prior", "vae", "samples.frechet", True),
     ),
@@ -82,8 +78,8 @@ CLAIMS = (
         *("vae", "gan", "samples.sharpness", True),
     ),
     Claim(
-        "A codebook between noise and image does not hurt a GAN's variety.",
-        *("noise-vqgan", "gan", "samples.coverage", False),
+        "A codebook between noise and image costs a GAN less than 5 % of its variety.",
+        *("noise-vqgan", "gan", "samples.coverage", False, 0.95),
     ),
 )
 
@@ -91,7 +87,7 @@ CLAIMS = (
 def verdict(claim: Claim, found: Results, data: str) -> tuple[str, str] | None:
     """Judge a claim: by all seeds of one against all of the other.
 
-    -> supported, not supported or undecided, and the figures; None where there are none
+    -> what came out, and the figures; None where there are none
     """
     first = values(found.get((data, claim.first), []), claim.figure)
     second = values(found.get((data, claim.second), []), claim.figure)
@@ -99,9 +95,12 @@ def verdict(claim: Claim, found: Results, data: str) -> tuple[str, str] | None:
         return None
     against = [claim.factor * value for value in second]
     low, high = (first, against) if claim.less else (against, first)
-    if max(low) < min(high):
+    seeds = min(len(first), len(second))
+    if seeds < len(SEEDS):
+        said = f"not yet: {seeds} of {len(SEEDS)} seeds"
+    elif max(low) < min(high):
         said = "supported"
-    elif min(low) >= max(high):
+    elif min(low) > max(high):
         said = "not supported"
     else:
         said = "undecided"

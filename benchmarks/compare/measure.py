@@ -48,22 +48,27 @@ SHOWN = 12  # images of a row of a picture
 
 @dataclass(frozen=True)
 class Judged:
-    """A judge's features of test images, and how far other real images are from them.
+    """A judge's features of test images, and what other real images score.
 
+    real   (N,F) features of test images, MOST at most
     floor  the same measures of as many training images: what a perfect model scores
+    near   share of validation images that lie nearer to a training image than to any
+           test image: there are more of those, and an honest image is as likely to
     """
 
     judge: str
     real: npt.NDArray[np.float32]
     floor: Figures
+    near: float
 
     @classmethod
     def of(cls, images: ImageData, judge: str, most: int) -> "Judged":
-        splits = (images.split(name).images for name in ("test", "train"))
-        test, train = (split[pick(len(split), most)] for split in splits)
-        real = features(judge, test)
-        without = cls(judge, real, {})
-        return cls(judge, real, without.compare(train[: len(test)]))
+        test, train, val = (images.split(n).images for n in ("test", "train", "val"))
+        real = features(judge, test[pick(len(test), most)])
+        without = cls(judge, real, {}, 0.0)
+        floor = without.compare(train[pick(len(train), len(real))])
+        near = nearest_in_training(val[pick(len(val), most)], images)
+        return cls(judge, real, floor, near)
 
     def compare(self, made: Images) -> Figures:
         """Measure made images (N,H,W,C) against the real ones, as many of each."""
@@ -199,35 +204,42 @@ def _generator(folder: Path, judged: Judge) -> Measured:
 def _samples(made: Images, images: ImageData, judge: Judged) -> Figures:
     """Measure new images: how like real ones they are, and whether they are copies.
 
-    sharpness                over that of test images
-    nearest_is_of_training   share of them that are nearer to a training image than to
-        any test image, by pixels, of as many of each: a half where nothing is copied
+    sharpness   over that of test images
+    copied      0 where they are as often nearest to a training image as unseen images
+                are, 1 where all are
     """
-    test, train = images.split("test").images, images.split("train").images
-    count = min(len(test), len(train))
-    seen = train[pick(len(train), count)]
-    nearest = nearest_images(made, np.concatenate([seen, test[:count]]))
+    test = images.split("test").images
+    near = nearest_in_training(made, images)
     return {
         **judge.compare(made),
         "sharpness": sharpness(to_unit(made)) / sharpness(to_unit(test)),
-        "nearest_is_of_training": float((nearest < count).mean()),
+        "copied": (near - judge.near) / max(1 - judge.near, 1 / len(made)),
         "floor": judge.floor,
     }
 
 
-def steadiness(metrics: list[dict[str, Any]]) -> Figures:
-    """Say how steadily a run learned, from what it logged.
+def nearest_in_training(some: Images, images: ImageData) -> float:
+    """Measure the share whose nearest image, by pixels, is of training, not of test."""
+    train, test = images.split("train").images, images.split("test").images
+    nearest = nearest_images(some, np.concatenate([train, test]))
+    return float((nearest < len(train)).mean())
 
-    unrest             standard deviation of ln of the gradients' length, after the
-                       first quarter: by then an adversary has begun
-    end_over_best      validation error at the end, over the least there was
-    least_codes_used   of validations after the first quarter
+
+def steadiness(metrics: list[dict[str, Any]]) -> Figures:
+    """Say how steadily a run learned, from the validations it logged, if there are any.
+
+    In the second half of its steps: by then an adversary has its full weight.
+
+    unrest             mean change of the error, up or down, from one validation to the
+                       next, as a share
+    end_over_best      error at the end, over the least there was
+    least_codes_used   codes in use, at the worst
     """
-    late = [m for m in metrics if m["step"] > metrics[-1]["step"] / 4]
-    lengths = [m["gradient_norm"] for m in late if m.get("gradient_norm")]
-    found: Figures = {"unrest": float(np.log(lengths).std())}
-    errors = [m["val_nmse"] for m in metrics if "val_nmse" in m]
-    if errors:
+    late = [m for m in metrics if m["step"] > metrics[-1]["step"] / 2]
+    found: Figures = {}
+    errors = [m["val_nmse"] for m in late if "val_nmse" in m]
+    if len(errors) > 1:
+        found["unrest"] = float(np.abs(np.diff(np.log(errors))).mean())
         found["end_over_best"] = errors[-1] / min(errors)
     used = [m["val_codes_used"] for m in late if "val_codes_used" in m]
     if used:

@@ -50,9 +50,12 @@ generator and discriminator, but for the codebook. In the tables stands the mean
 seeds, with the least and the most in brackets. Fréchet distances, coverage and density
 are over the features of SqueezeNet 1.1, which no loss here was made of, of 2,000 images
 a side; they compare with each other, and with no FID elsewhere. "Real images" are 2,000
-training images: what a perfect generator would score. "Nearest is of training" is the
-share of new images that are nearer, by pixels, to a training image than to any test
-image, of as many of each: a half where nothing is copied.
+training images, evenly picked: what a perfect generator would score. A reconstruction's
+Fréchet distance is to its own originals, a new image's to others: they do not compare.
+"Sharpness" is the mean square of differences between neighbouring pixels, over that of
+test images; noise counts as sharpness, too. "Copied" is 0 where new images are nearest
+to a training image, by pixels, as often as unseen images are, and 1 where all are.
+Priors are not told a class, for no other contender is.
 """
 
 
@@ -62,14 +65,13 @@ Supported: the worst seed of one side is better than the best of the other. Not
 supported: the other way round. Undecided: the seeds overlap.
 """
 
-PRICE = """Parameters that are trained. A prior needs its tokenizer, too. Seconds are of
-the training alone, by its middle rate, on one core, beside another run on the other.
+PRICE = """A prior needs its tokenizer, too. Seconds are of training alone, at the rate
+that a tenth of its intervals reached: other work ran beside.
 """
 
-STEADY = """Unrest: the standard deviation of the logarithm of the gradients' length,
-after the first quarter of the steps. End over best: the validation error at the end
-over the least there was. Least codes in use: of the validations after the first
-quarter.
+STEADY = """In the second half of the steps, where an adversary has its full weight:
+unrest, the mean change of the validation error from one validation to the next, up or
+down, as a share; the error at the end over the least; the fewest codes in use.
 """
 
 CURVES = """A colour a model, a line a seed. Where the adaptive weight is high the
@@ -83,8 +85,9 @@ AUGMENTATION = """## Does augmentation help?
 
 A small classifier of the same layers learns from 500 real images a class of
 Fashion-MNIST, with and without 500 more a class that `tinyvq augment` drew: by models
-that had seen the same 500 and no others. As many steps each; three seeds, in brackets
-the least and the most.
+that had seen the same 500 and no others. As many steps each, so that beside new images
+a real one is seen half as often. Three seeds, each with its own 500; in brackets the
+least and the most.
 """
 
 
@@ -114,7 +117,7 @@ SAMPLES = (
     Column("sharpness", "samples.sharpness"),
     Column("coverage", "samples.coverage"),
     Column("density", "samples.density"),
-    Column("nearest is of training", "samples.nearest_is_of_training"),
+    Column("copied", "samples.copied"),
 )
 NATS = (
     Column("nats a token, train", "nats.train.nats_per_token"),
@@ -125,10 +128,12 @@ NATS = (
 STEADINESS = (
     Column("unrest", "steadiness.unrest"),
     Column("end over best", "steadiness.end_over_best"),
-    Column("least codes in use", "steadiness.least_codes_used"),
+    Column("fewest codes in use", "steadiness.least_codes_used"),
 )
 COST = (
     Column("parameters", "parameters"),
+    Column("of its codebook", "beside.codebook"),
+    Column("of its adversary", "beside.adversary"),
     Column("training, s", "seconds"),
 )
 
@@ -242,7 +247,11 @@ def gallery(found: Results, data: str) -> str:
 
 def options_line(record: Record) -> str:
     """Write the configuration of a run: what is not said where all is as it comes."""
-    chosen = ((k, v) for k, v in record["options"].items() if v not in (None, False))
+    chosen = (
+        (name, value)
+        for name, value in record["options"].items()
+        if value is not None and value is not False
+    )
     return "`" + ", ".join(f"{name} {value}" for name, value in chosen) + "`"
 
 
@@ -250,7 +259,7 @@ def learned(found: Results, data: str) -> str:
     """Show how steadily the models of a data set learned, and what failed."""
     return (
         f"{STEADY}\n{model_table(found, data, STEADINESS)}\n"
-        f"![curves of training](results/{data}-curves.png)\n\n{CURVES}\n"
+        f"{picture(f'{data}-curves', 'curves of training')}\n{CURVES}\n"
         f"What failed:\n\n{failures(found, data)}"
     )
 
@@ -271,7 +280,7 @@ def section(found: Results, data: str) -> str:
         "What it costs": f"{PRICE}\n{model_table(found, data, COST)}",
         "Each model, seed 0": gallery(found, data),
     }
-    kept = {title: text for title, text in parts.items() if text.strip() != NOT_YET}
+    kept = {title: text for title, text in parts.items() if NOT_YET not in text}
     return f"\n## {data}\n" + "".join(
         f"\n### {title}\n\n{text}" for title, text in kept.items()
     )
@@ -285,19 +294,23 @@ def page() -> str:
     for data in WORDS:
         if any(key[0] == data for key in found):
             text += section(found, data)
-    one = next(iter(found.values()))[0] if found else None
-    return text + (source(one["environment"]) if one else "")
+    return text + taken_on(found)
+
+
+def taken_on(found: Results) -> str:
+    """Say on which machines, and at which commits, all figures were taken."""
+    every = (record for records in found.values() for record in records)
+    return "".join(dict.fromkeys(source(record["environment"]) for record in every))
 
 
 def main() -> int:
     """Write the page, or check it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
-    wanted = page()
     if parser.parse_args().check:
-        return int(not PAGE.exists() or PAGE.read_text() != wanted)
-    PAGE.write_text(wanted)
-    draw(results())
+        return int(not PAGE.exists() or PAGE.read_text() != page())
+    draw(results())  # the page shows the pictures that are there
+    PAGE.write_text(page())
     return 0
 
 

@@ -34,6 +34,8 @@ MODELS: dict[str, Model] = {
 
 # VAE, VQ-VAE and VQ-GAN have the same encoder and decoder, and see as many images.
 _SMALL = "--model small"
+# Priors are not told the class of what they draw, for no other contender is.
+_PRIOR = "--labels ignore"
 # GANs wide enough to be comparable: without this they have a seventh of the others'
 # parameters, and of their time.
 _WIDE = "--hidden 128"
@@ -43,22 +45,22 @@ WORDS: dict[str, dict[str, str]] = {
         "gan": f"{_WIDE} --steps 4000",
         "noise-vqgan": f"{_WIDE} --steps 4000",
         "vqvae": f"{_SMALL} --steps 4000",
-        "vqvae-prior": "--steps 4000",
+        "vqvae-prior": f"{_PRIOR} --steps 4000",
         "vqgan": f"{_SMALL} --steps 4000 --adversarial-start 1000",
-        "vqgan-prior": "--steps 4000",
+        "vqgan-prior": f"{_PRIOR} --steps 4000",
     },
     "emoji": {
-        "vae": f"{_SMALL} --steps 6000 --batch-size 8",
-        "gan": f"{_WIDE} --steps 4000 --batch-size 32",
-        "noise-vqgan": f"{_WIDE} --steps 4000 --batch-size 32",
-        "vqvae": f"{_SMALL} --steps 6000 --batch-size 8",
-        "vqvae-prior": "--steps 3000 --batch-size 16",
-        "vqgan": f"{_SMALL} --steps 6000 --batch-size 8 --adversarial-start 2000",
-        "vqgan-prior": "--steps 3000 --batch-size 16",
+        "vae": f"{_SMALL} --steps 3000 --batch-size 8",
+        "gan": f"{_WIDE} --steps 2000 --batch-size 32",
+        "noise-vqgan": f"{_WIDE} --steps 2000 --batch-size 32",
+        "vqvae": f"{_SMALL} --steps 3000 --batch-size 8",
+        "vqvae-prior": f"{_PRIOR} --steps 1500 --batch-size 16",
+        "vqgan": f"{_SMALL} --steps 3000 --batch-size 8 --adversarial-start 1000",
+        "vqgan-prior": f"{_PRIOR} --steps 1500 --batch-size 16",
     },
     "photos": {
-        "vqvae": f"{_SMALL} --steps 6000 --batch-size 8",
-        "vqgan": f"{_SMALL} --steps 6000 --batch-size 8 --adversarial-start 2000",
+        "vqvae": f"{_SMALL} --steps 3000 --batch-size 8",
+        "vqgan": f"{_SMALL} --steps 3000 --batch-size 8 --adversarial-start 1000",
     },
 }
 QUICK_DATA = "fashion-mnist-5k"  # ships with tinyvq

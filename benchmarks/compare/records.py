@@ -54,4 +54,5 @@ def spread(found: list[float]) -> str:
     mean = number(sum(found) / len(found))
     if len(found) == 1:
         return mean
-    return f"{mean} ({number(min(found))}-{number(max(found))})"
+    least, most = number(min(found)), number(max(found))
+    return f"{mean} ({least}{' to ' if min(found) < 0 else '-'}{most})"

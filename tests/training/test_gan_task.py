@@ -23,6 +23,7 @@ from tinyvq.models import NoiseVQGAN
 from tinyvq.nn import Parameter, frozen_statistics
 from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor
+from tinyvq.training.generation import from_noise
 from tinyvq.training.loop import resume
 from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.run import open_run
@@ -166,3 +167,30 @@ def test_a_bad_value_inside_either_step_stops_the_run_and_loses_nothing(
     task = task_of("gan", labelled)
     assert resume(task, open_run(run)) == 4
     assert math.isfinite(task.step(5)["loss"])
+
+
+@each_kind
+def test_drawing_and_validating_move_nothing(kind: str, labelled: Path) -> None:
+    task = task_of(kind, labelled)
+    task.step(1)
+    before = task.state()
+    few, more = (from_noise(task.model, count, 5) for count in (3, 7))
+    np.testing.assert_array_equal(few, more[:3])
+    task.validate()
+    assert moved(before, task.state()) == set()
+
+
+def test_the_use_of_the_codebook_is_measured_and_its_collapse_told(
+    labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = task_of("noise-vqgan", labelled, num_codes=12)
+    assert isinstance(task, NoiseTask)
+    found = task.validate()
+    assert 1 <= found["val_perplexity"] <= found["val_codes_used"] <= 12
+    assert capsys.readouterr().err == ""
+    with task.model.dense.layers[-1].weight.mutate() as weight:
+        weight[...] = 0  # all noise makes the same vector
+    assert task.validate() == {"val_perplexity": 1.0, "val_codes_used": 1}
+    assert "only 1 of 12 codes are in use" in capsys.readouterr().err
+    task.validate()
+    assert capsys.readouterr().err == ""  # said once

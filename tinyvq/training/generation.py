@@ -10,6 +10,7 @@ from tinyvq.backends import on_host
 from tinyvq.data import from_unit, to_unit
 from tinyvq.errors import ConfigError
 from tinyvq.models import VAE, VQVAE, Generator, Prior, sample_codes
+from tinyvq.nn import evaluating
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, no_grad
 from tinyvq.training.batches import batch_on
@@ -151,7 +152,7 @@ def from_noise(model: Generator, count: int, seed: int) -> Images:
 def _generated(model: Generator, noise: Floats) -> Images:
     """Make images (N,H,W,C) of noise (N,Z), batch by batch."""
     made = []
-    with no_grad():
+    with evaluating(model), no_grad():  # batch norm: by its running statistics
         for first in range(0, len(noise), BATCH):
             part = Tensor.wrap(noise[first : first + BATCH])
             made.append(from_unit(model.generate(part.to(model.backend)).numpy()))

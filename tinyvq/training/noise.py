@@ -8,25 +8,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tinyvq.backends import Place
+from tinyvq.backends import Place, on_host
 from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.losses import AdversarialName
+from tinyvq.metrics import CodebookUsage
 from tinyvq.models import GAN, Generator, NoiseOutput, NoiseVQGAN
+from tinyvq.nn import evaluating
 from tinyvq.rng import Stream
-from tinyvq.tensor import Tensor, grad
+from tinyvq.tensor import Tensor, grad, no_grad
 from tinyvq.training.adversary import (
     Adversary,
     AdversaryOptions,
     carry_back,
     to_be_judged,
 )
+from tinyvq.training.codebook_use import CollapseWatch, use_of_codes
+from tinyvq.training.evaluation import BATCH
 from tinyvq.training.guard import in_double
-from tinyvq.training.image_task import ImageTask
+from tinyvq.training.image_task import VALIDATION_IMAGES, ImageTask
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Stateful
-from tinyvq.training.tokenizer import use_of_codes
 
 BETAS = (0.5, 0.999)  # of both Adams, as in arXiv:1511.06434
 
@@ -159,8 +162,15 @@ class GANTask(ImageTask):
 class NoiseTask(GANTask):
     """One step after another of a noise-driven VQ-GAN; see `loop.Task`."""
 
+    options: NoiseOptions
     model: NoiseVQGAN
     output: NoiseOutput
+
+    def __init__(
+        self, options: NoiseOptions, images: ImageData, facts: Mapping[str, Any]
+    ) -> None:
+        super().__init__(options, images, facts)
+        self._watch = CollapseWatch()
 
     def _make(self, noise: Tensor) -> tuple[Tensor, NoiseOutput | None]:
         output = self.model(noise)
@@ -180,3 +190,24 @@ class NoiseTask(GANTask):
             | use_of_codes(stats)
             | Measures(quantizer_loss=self.output.quantizer_loss.item)
         )
+
+    def validate(self) -> dict[str, float]:
+        """Measure how the codebook is used by what is drawn."""
+        usage = codes_drawn(self.model, VALIDATION_IMAGES)
+        self._watch.look(
+            usage.used,
+            self.options.num_codes,
+            "A higher --commitment or a lower --lr may help",
+        )
+        return {"val_perplexity": usage.perplexity, "val_codes_used": usage.used}
+
+
+def codes_drawn(model: NoiseVQGAN, count: int) -> CodebookUsage:
+    """Count the codes of so many images made from noise."""
+    usage = CodebookUsage(model.quantizer.num_codes)
+    with evaluating(model), no_grad():
+        for first in range(0, count, BATCH):
+            stream = Stream(0, "noise to count", first)
+            noise = model.noise(min(BATCH, count - first), stream)
+            usage.add(on_host(model(noise.to(model.backend)).stats.indices))
+    return usage

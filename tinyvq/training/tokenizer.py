@@ -11,16 +11,13 @@ from tinyvq import data
 from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, DataError
 from tinyvq.function import Array
-from tinyvq.messages import say
 from tinyvq.models import TUNED, VQVAE, QuantizerName, VQVAEOutput
 from tinyvq.optim import Betas
-from tinyvq.quantizers import QuantizerStats
+from tinyvq.training.codebook_use import CollapseWatch, use_of_codes
 from tinyvq.training.evaluation import evaluate
 from tinyvq.training.image_task import ImageTask
 from tinyvq.training.measures import Measure, Measures
 from tinyvq.training.options import ImageOptions
-
-COLLAPSED = 0.1  # a share of codes in use below this is told to the user
 
 _SIZES = ("hidden", "num_codes", "code_dim")  # a preset has its own by default
 _HARD = ("commitment", "decay", "restart_below", "normalize", "estimator")
@@ -116,14 +113,6 @@ def build(options: TokenizerOptions, facts: Mapping[str, Any]) -> VQVAE:
     )
 
 
-def use_of_codes(stats: QuantizerStats) -> Measures:
-    """Measure how a batch used the codebook."""
-    return Measures(
-        batch_perplexity=lambda: stats.batch_perplexity,
-        batch_codes_used=lambda: stats.codes_used,
-    )
-
-
 class TokenizerTask(ImageTask):
     """What each step of a tokenizer's training shares; see `loop.Task`."""
 
@@ -136,7 +125,7 @@ class TokenizerTask(ImageTask):
         self, options: TokenizerOptions, images: ImageData, facts: Mapping[str, Any]
     ) -> None:
         super().__init__(options, images, build(options, facts), self.betas)
-        self._collapsed = False
+        self._watch = CollapseWatch()
 
     def update(self, key: Hashable = None) -> Measures:
         """Move the weights, then the codebook by what the batch chose.
@@ -162,13 +151,7 @@ class TokenizerTask(ImageTask):
     def validate(self) -> dict[str, float]:
         """Measure the model on the validation split, or on a glance of it."""
         found = evaluate(self.model, self.glance())
-        collapsed = found.codes_used < COLLAPSED * found.codes_total
-        if collapsed and not self._collapsed:  # said once, until it has recovered
-            say(
-                f"only {found.codes_used} of {found.codes_total} codes are in use: the "
-                f"codebook collapses. {self._remedy()}"
-            )
-        self._collapsed = collapsed
+        self._watch.look(found.codes_used, found.codes_total, self._remedy())
         return {
             "val_nmse": found.nmse,
             "val_perplexity": found.perplexity,
