@@ -240,6 +240,16 @@ def test_there_is_no_room_for_odds_and_ends() -> None:
     assert {path.stem for path in SOURCES} & odd == set()
 
 
+def test_the_kernels_page_names_each_folder_and_what_there_is_to_read() -> None:
+    page = (ROOT / "kernels" / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", page, re.MULTILINE)
+    rooms = {p.parent.name for p in ROOT.glob("kernels/tinyvq_kernels/*/__init__.py")}
+    assert {folder for folder, _ in rows} == rooms
+    for folder, to_read in rows:
+        for file in re.findall(r"`([\w./]+\.\w+)`", to_read):
+            assert (ROOT / "kernels" / "tinyvq_kernels" / folder / file).exists()
+
+
 def test_both_packages_are_typed() -> None:
     assert (ROOT / "tinyvq" / "py.typed").exists()
     assert (ROOT / "kernels" / "tinyvq_kernels" / "py.typed").exists()

@@ -1,7 +1,7 @@
 """Random numbers as a function of a key, not the state of a generator.
 
-Whatever is random in tinyvq (initial weights, data order, augmentation, restarts,
-sampling) is drawn from a `Stream` named by what it is for:
+Whatever is random in tinyvq (initial weights, data order, dropout, restarts, sampling)
+is drawn from a `Stream` named by what it is for:
 
     Stream(seed, "data order", epoch).permutation(len(images))
 

@@ -196,7 +196,7 @@ def require_cuda() -> ModuleType:
     except ModuleNotFoundError as missing:
         if missing.name != "cupy":
             raise _unusable(missing) from missing
-        raise CudaUnavailable("CUDA needs CuPy: pip install 'tinyvq[gpu]'") from None
+        raise CudaUnavailable("CUDA needs CuPy: pip install cupy-cuda13x") from None
     except Exception as problem:  # it is there, but a library of CUDA's is not
         raise _unusable(problem) from problem
     try:

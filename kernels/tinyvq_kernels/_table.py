@@ -44,6 +44,12 @@ class Kernel:
     default: bool = False
     tf32: bool = False
 
+    def __str__(self) -> str:
+        """Say which rung it is, where it runs, and what it changes."""
+        where = f"{self.backend}, {'/'.join(self.dtypes)}"
+        unasked = ", runs unasked" if self.default else ""
+        return f"{self.op} {self.variant} ({where}{unasked}): {self.what}"
+
 
 _LADDERS: dict[str, list[Kernel]] = {}  # of each operation, in the order to read them
 _OVERRIDES: ContextVar[dict[str, str] | None] = ContextVar("overrides", default=None)
@@ -133,4 +139,5 @@ def watch_kernels(around: Watch) -> Iterator[None]:
 
 def _describe(op: str) -> str:
     ladder = [f"{k.variant} ({k.backend}; {'/'.join(k.dtypes)})" for k in kernels(op)]
-    return ", ".join(ladder) or f"the operations {sorted({k.op for k in kernels()})}"
+    every = ", ".join(sorted({k.op for k in kernels()}))
+    return ", ".join(ladder) or f"the operations {every}"

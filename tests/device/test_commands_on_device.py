@@ -125,7 +125,7 @@ def test_without_cupy_training_says_so_and_writes_nothing(
     run = tmp_path / "run"
     for source in (images, tmp_path / "missing.npz"):  # it says so first of all
         told = fails(*words_of("vqvae", run, source, backend="cuda"))
-        assert told == "error: CUDA needs CuPy: pip install 'tinyvq[gpu]'"
+        assert told == "error: CUDA needs CuPy: pip install cupy-cuda13x"
         assert not run.exists()
 
 
@@ -136,7 +136,7 @@ def test_without_cupy_no_command_begins(
     succeeds(*words_of("vqvae", run, images, steps=2))
     np.savez(tmp_path / "codes.npz", indices=np.zeros((1, 3, 3), np.int64))
     monkeypatch.setitem(sys.modules, "cupy", None)
-    told = "error: CUDA needs CuPy: pip install 'tinyvq[gpu]'"
+    told = "error: CUDA needs CuPy: pip install cupy-cuda13x"
     for words in (
         ("evaluate", run),
         ("reconstruct", run, "--out", out),

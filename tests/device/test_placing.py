@@ -149,7 +149,7 @@ def test_without_cupy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     for ask in (require_cuda, *moves):
         with pytest.raises(CudaUnavailable) as caught:
             ask()
-        assert str(caught.value) == "CUDA needs CuPy: pip install 'tinyvq[gpu]'"
+        assert str(caught.value) == "CUDA needs CuPy: pip install cupy-cuda13x"
     assert layer.backend == "cpu"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from testing.right_ops import Affine, Exp, Gather, Leaky, Multiply, Square, op
 
-from tinyvq.errors import DTypeError, GradientError
+from tinyvq.errors import ConfigError, DTypeError, GradientError
 from tinyvq.function import Context, Function
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
@@ -191,6 +191,14 @@ def test_constants_get_no_gradient() -> None:
         return op(Multiply)(x, w)
 
     check_grads(half, X, np.array([1.0, 2.0, 3.0]), constants=(1,))
+    check_grads(half, X, np.array([1.0, 2.0, 3.0]), constants=1)
+
+
+@pytest.mark.parametrize("constants", [(5,), (-1,), ("y",), 2, (1,)])
+def test_constants_that_name_nothing_are_refused(constants: Any) -> None:
+    message = r"constants .* not among the positions of floating arrays, \(0,\)"
+    with pytest.raises(ConfigError, match=message):
+        check_grads(op(Square), X, constants=constants)
 
 
 def test_a_setting_called_seed_is_bound_by_a_partial() -> None:

@@ -74,7 +74,7 @@ class VQVAE(Module):
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "VQVAE":
-        """Build one of the usual networks; see `tinyvq.models.presets`."""
+        """Build one of the usual networks; their names are `tinyvq.models.PRESETS`."""
         from tinyvq.models._presets import build  # the presets build VQVAEs
 
         return build(name, **settings)

@@ -49,7 +49,7 @@ class Module:
                 yield path, member
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield every parameter with its path, say "encoder.0.weight"."""
+        """Yield every parameter with its path, say "encoder.layers.0.weight"."""
         for path, member in self.named_members():
             if isinstance(member, Parameter):
                 yield path, member

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyvq.errors import GradientError
+from tinyvq.errors import ConfigError, GradientError
 from tinyvq.rng import Stream
 from tinyvq.testing._differences import (
     NOISE,
@@ -38,7 +38,7 @@ def check_grads(
     fn: Callable[..., Any],
     *arrays: Any,
     seed: int = 0,
-    constants: Collection[int] = (),
+    constants: Collection[int] | int = (),
     surrogate: Surrogate = None,
     **settings: Any,
 ) -> float:
@@ -49,7 +49,7 @@ def check_grads(
                as they are (bind a setting called `seed` or the like by a partial)
     arrays     float64, and not at a kink of fn: that is an error
     seed       of the upstream gradient and the directions
-    constants  positions of floating arrays that have no gradient
+    constants  positions of floating arrays that have no gradient, one or several
     surrogate  where the backward is by design not the derivative of fn: the function of
                plain arrays that it is the derivative of, equal to fn at this point
     ->         the largest error of a gradient relative to the largest slope
@@ -63,10 +63,17 @@ def check_grads(
     gradients are asked for.
 
     Raises GradientError with the element, both values and what is needed to repeat the
-    check; DTypeError for floating arrays that are not float64.
+    check; DTypeError for floating arrays that are not float64; ConfigError for
+    constants that are no positions of floating arrays.
     """
     name = name_of(fn)
     taken, floats = differentiable(name, arrays)
+    constants = (constants,) if isinstance(constants, int) else tuple(constants)
+    if not set(constants) <= set(floats):
+        raise ConfigError(
+            f"{name}: constants {constants} are not among the positions of floating "
+            f"arrays, {tuple(floats)}"
+        )
     active = tuple(i for i in floats if i not in constants)
     subject = Subject(fn, name, taken, active, settings, seed)
     return check_subject(subject, surrogate)

