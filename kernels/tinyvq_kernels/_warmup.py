@@ -24,47 +24,76 @@ from tinyvq_kernels.search import nearest_code
 from tinyvq_kernels.softmax_attention import attention, attention_grad
 
 
-def is_warm(dtype: str = "float32") -> bool:
-    """Tell whether all kernels for a dtype were compiled on this machine before."""
-    return (CACHE_DIR / f"complete-{dtype}").exists()
+def is_warm(dtype: str = "float32", training: bool = True) -> bool:
+    """Tell whether all kernels for a dtype were compiled on this machine before.
+
+    training  False asks for those alone that a trained model needs
+    """
+    sure = [CACHE_DIR / f"complete-{dtype}"]
+    if not training:
+        sure.append(CACHE_DIR / f"forward-{dtype}")
+    return any(mark.exists() for mark in sure)
 
 
-def warm_up(dtype: str = "float32") -> Iterator[tuple[str, int]]:
-    """Compile kernel after kernel; yield each name, and how many there are, before."""
+def warm_up(dtype: str = "float32", training: bool = True) -> Iterator[tuple[str, int]]:
+    """Compile kernel after kernel; yield each name, and how many there are, before.
+
+    training  False leaves out gradients and optimisers, two fifths of the time
+    """
+    calls = _forward(dtype) | (_backward(dtype) if training else {})
+    for name, call in calls.items():
+        yield name, len(calls)
+        call()
+    (CACHE_DIR / f"{'complete' if training else 'forward'}-{dtype}").touch()
+
+
+Calls = dict[str, Callable[[], object]]
+
+
+def _forward(dtype: str) -> Calls:
+    """Call each kernel that a trained model needs, on the least arrays."""
     one = np.ones((1, 1, 1, 1), dtype)
     many = np.ones((1, 3, 3, 16), dtype)  # channels: Winograd's form
     square = np.ones((3, 3, 16, 16), dtype)
     cube = np.ones((1, 1, 1), dtype)
-    row = np.ones((1, 1), dtype)
-    index = np.zeros(1, np.int64)
-    slots = [np.ones(1, dtype) for _ in range(4)]
-    calls: dict[str, Callable[[], object]] = {
+    row, flat = np.ones((1, 1), dtype), np.ones(1, dtype)
+    return {
         "conv2d": lambda: (conv2d(one, one), conv2d(many, square, padding=1)),
+        # What a transposed convolution is made of.
         "conv2d_input_grad": lambda: (
             conv2d_input_grad(one, one, (1, 1)),
             conv2d_input_grad(many, square, (3, 3), padding=1),
         ),
+        "matmul": lambda: matmul(row, row),
+        "attention": lambda: attention(cube, cube, cube, False),
+        "group_norm": lambda: group_norm(cube, flat, flat, 1, 1e-6),
+        "relu": lambda: relu(row),
+        "silu": lambda: silu(row),
+        "nearest_code": lambda: nearest_code(row, row),
+        "decoder": lambda: _decoder(dtype),
+    }
+
+
+def _backward(dtype: str) -> Calls:
+    """Call each kernel that training needs besides, on the least arrays."""
+    one = np.ones((1, 1, 1, 1), dtype)
+    many = np.ones((1, 3, 3, 16), dtype)
+    cube = np.ones((1, 1, 1), dtype)
+    row, flat = np.ones((1, 1), dtype), np.ones(1, dtype)
+    slots = [np.ones(1, dtype) for _ in range(4)]
+    return {
         "conv2d_weight_grad": lambda: (
             conv2d_weight_grad(one, one, (1, 1)),
             conv2d_weight_grad(many, many, (3, 3), padding=1),
         ),
-        "matmul": lambda: matmul(row, row),
-        "attention": lambda: attention(cube, cube, cube, False),
         "attention_grad": lambda: attention_grad(cube, cube, cube, row, cube, False),
-        "group_norm": lambda: group_norm(cube, slots[0], slots[1], 1, 1e-6),
-        "group_norm_grad": lambda: group_norm_grad(cube, cube, row, row, slots[0]),
+        "group_norm_grad": lambda: group_norm_grad(cube, cube, row, row, flat),
         "pixel_sums": lambda: pixel_sums(cube),
-        "relu": lambda: (relu(row), relu_grad(row, row)),
-        "silu": lambda: (silu(row), silu_grad(row, row)),
-        "nearest_code": lambda: nearest_code(row, row),
-        "code_sums": lambda: code_sums(row, index, 1),
-        "decoder": lambda: _decoder(dtype),
+        "relu_grad": lambda: relu_grad(row, row),
+        "silu_grad": lambda: silu_grad(row, row),
+        "code_sums": lambda: code_sums(row, np.zeros(1, np.int64), 1),
         "adam": lambda: adam(*([slot] for slot in slots), numbers=np.ones(8)),
     }
-    for name, call in calls.items():
-        yield name, len(calls)
-        call()
-    (CACHE_DIR / f"complete-{dtype}").touch()
 
 
 def _decoder(dtype: str) -> None:

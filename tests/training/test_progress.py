@@ -15,7 +15,11 @@ import pytest
 from training.run_examples import environment, train_words
 
 from tinyvq.training import progress
-from tinyvq.training.progress import TrainingProgress, compile_kernels
+from tinyvq.training.progress import (
+    TrainingProgress,
+    compile_kernels,
+    make_ready,
+)
 
 RECORD = {"step": 5, "loss": 0.123456, "nmse": 0.5, "lr": 1.0}
 RECORD |= {"batch_perplexity": 321.25, "images_per_second": 1234.5}
@@ -157,12 +161,13 @@ def test_compiling_is_announced_with_what_is_compiled(
 ) -> None:
     import tinyvq_kernels
 
-    def warm_up() -> object:
+    def warm_up(training: bool) -> object:
+        assert training
         for name in ("conv2d", "adam"):
             yield name, 2
             clock.now += 15
 
-    monkeypatch.setattr(tinyvq_kernels, "is_warm", lambda: False)
+    monkeypatch.setattr(tinyvq_kernels, "is_warm", lambda training: False)
     monkeypatch.setattr(tinyvq_kernels, "warm_up", warm_up)
     compile_kernels()
     out, err = capsys.readouterr()
@@ -180,7 +185,23 @@ def test_compiled_kernels_are_no_reason_to_speak(
 ) -> None:
     import tinyvq_kernels
 
-    monkeypatch.setattr(tinyvq_kernels, "is_warm", lambda: True)
+    monkeypatch.setattr(tinyvq_kernels, "is_warm", lambda training: True)
     monkeypatch.setattr(tinyvq_kernels, "warm_up", pytest.fail)
     compile_kernels()
     assert capsys.readouterr().err == ""
+
+
+def test_what_only_draws_compiles_no_gradients(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tinyvq_kernels
+
+    asked = []
+    monkeypatch.setattr(tinyvq_kernels, "is_warm", lambda training: False)
+    monkeypatch.setattr(
+        tinyvq_kernels, "warm_up", lambda training: asked.append(training) or []
+    )
+    make_ready("cpu")
+    make_ready("cpu", training=True)
+    assert asked == [False, True]
+    assert "about twenty seconds" in capsys.readouterr().err

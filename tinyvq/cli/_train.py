@@ -163,7 +163,7 @@ def train_kind(name: str, args: Sequence[str]) -> int:
     options = asked.options
     if asked.resume:
         options = _saved_options(name, shape, asked.out, args)
-    make_ready(options.backend)
+    make_ready(options.backend, training=True)
     run, pictures = run_kind(name, asked.out, options, resume=asked.resume)
     say(f"done: {run.folder} ({', '.join(path.name for path in pictures)})")
     return 0

@@ -73,23 +73,27 @@ class TrainingProgress:
             say(f"step {step}/{self.total}  {measures}  {left} left")
 
 
-def make_ready(backend: Backend) -> None:
-    """Compile the CPU's kernels if need be; or find a GPU, or raise CudaUnavailable."""
+def make_ready(backend: Backend, training: bool = False) -> None:
+    """Compile the CPU's kernels if need be; or find a GPU, or raise CudaUnavailable.
+
+    training  whether gradients are needed, too
+    """
     if backend == "cpu":
-        compile_kernels()
+        compile_kernels(training)
     else:
         array_module(backend)
 
 
-def compile_kernels() -> None:
+def compile_kernels(training: bool = True) -> None:
     """Compile the kernels if this machine has not yet, telling the user."""
     from tinyvq_kernels import is_warm, warm_up
 
-    if is_warm():
+    if is_warm(training=training):
         return
-    say("compiling the kernels for this machine: once, about half a minute")
+    span = "half a minute" if training else "twenty seconds"
+    say(f"compiling the kernels for this machine: once, about {span}")
     began = time.monotonic()
-    for name, _ in warm_up():
+    for name, _ in warm_up(training=training):
         say(f"  {name}")
     say(f"compiled in {time.monotonic() - began:.0f} s")
 
