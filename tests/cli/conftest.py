@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 from cli.command_line import splits, succeeds
+from cli.small_runs import folder, labelled
 from training.run_examples import train_words
 from training.run_fixtures import no_figures, one_thread
 
-__all__ = ["no_figures", "one_thread"]
+__all__ = ["folder", "labelled", "no_figures", "one_thread"]
 
 
 @pytest.fixture(scope="session")

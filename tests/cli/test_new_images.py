@@ -1,7 +1,6 @@
 """The commands that make new images: train prior, sample, complete, and the others.
 
-The priors here are hardly trained: what they draw does not matter, only that it is
-drawn as asked.
+On images of one's own: test_ones_own_images.py.
 """
 
 import json
@@ -11,12 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli.command_line import contents, fails, succeeds, tinyvq
+from cli.command_line import contents, fails, figures, succeeds, tinyvq
+from cli.small_runs import SIDE, tiles
 from training.kind_examples import words_of, write_labelled
 
-from tinyvq.data import load, read_npz, read_picture
+from tinyvq.data import from_unit, load, read_npz, read_picture
 from tinyvq.errors import ConfigError
-from tinyvq.training.generation import nearest_images
+from tinyvq.metrics import FeatureStatistics, frechet_distance
+from tinyvq.models import VAE, NoiseVQGAN, features
+from tinyvq.training.evaluation import reconstructions
+from tinyvq.training.generation import from_noise, nearest_images
+from tinyvq.training.noise_evaluation import evaluate_codes
 from tinyvq.training.prior import PriorOptions
 from tinyvq.training.trained import (
     load_autoencoder,
@@ -25,46 +29,6 @@ from tinyvq.training.trained import (
     load_tokenizer,
 )
 from tinyvq.training.vqvae import VQVAEOptions
-
-SIDE = 12  # pixels
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_labelled(tmp_path_factory.mktemp("data") / "labelled.npz", size=SIDE)
-
-
-@pytest.fixture(scope="module")
-def folder(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train a tokenizer, priors with and without classes, and what needs none."""
-    folder = tmp_path_factory.mktemp("runs")
-    succeeds(*words_of("vqvae", folder / "tokenizer", labelled))
-    succeeds(*words_of("prior", folder / "prior", folder / "tokenizer"))
-    words = words_of("prior", folder / "plain", folder / "tokenizer", labels="ignore")
-    succeeds(*words)
-    succeeds(*words_of("noise-vqgan", folder / "noise", labelled))
-    for kind in ("vae", "gan"):
-        succeeds(*words_of(kind, folder / kind, labelled))
-    return folder
-
-
-def tiles(picture: np.ndarray, rows: int, columns: int, height: int) -> np.ndarray:
-    """Cut a grid of images (height × SIDE) out of a picture -> (rows,columns,h,w)."""
-    factor = max(1, 960 // (columns * (SIDE + 2) - 2))
-    small = picture[::factor, ::factor, 0]
-    assert small.shape == (rows * (height + 2) - 2, columns * (SIDE + 2) - 2)
-    return np.stack(
-        [
-            np.stack(
-                [
-                    small[r * (height + 2) :][:height, c * (SIDE + 2) :][:, :SIDE]
-                    for c in range(columns)
-                ]
-            )
-            for r in range(rows)
-        ]
-    )
-
 
 # sample
 
@@ -88,19 +52,19 @@ def test_sample_draws_a_grid_the_classes_from_column_to_column(
 
 
 def test_the_classes_of_a_grid(folder: Path) -> None:
-    from tinyvq.cli._sample import _labels
+    from tinyvq.cli._sample import labels_of_class
 
     trained = load_prior(folder / "prior")
-    np.testing.assert_array_equal(_labels(trained, None, 5), [0, 1, 2, 0, 1])
-    np.testing.assert_array_equal(_labels(trained, "2", 3), [2, 2, 2])
+    np.testing.assert_array_equal(labels_of_class(trained, None, 5), [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(labels_of_class(trained, "2", 3), [2, 2, 2])
     facts = {**trained.run.facts, "class_names": ["boot", "bag", "2"]}
     named = replace(trained, run=replace(trained.run, facts=facts))
-    np.testing.assert_array_equal(_labels(named, "bag", 2), [1, 1])
+    np.testing.assert_array_equal(labels_of_class(named, "bag", 2), [1, 1])
     with pytest.raises(
         ConfigError, match=r"0 \.\. 2, or one of boot, bag, 2, got shoe"
     ):
-        _labels(named, "shoe", 2)
-    assert _labels(load_prior(folder / "plain"), None, 2) is None
+        labels_of_class(named, "shoe", 2)
+    assert labels_of_class(load_prior(folder / "plain"), None, 2) is None
 
 
 def test_sample_under_each_image_its_nearest_training_image(
@@ -322,9 +286,6 @@ def test_evaluate_a_prior(split: str, folder: Path) -> None:
     # Noise of 256 values needs 8 bits; no model of 12 images knows better.
     assert 7.5 < found["bits_per_dimension"] < 10
     assert 0 < found["nats_per_token"] < 3
-    assert "drop --data" in fails(
-        "evaluate", folder / "prior", "--data", "fashion-mnist-5k"
-    )
 
 
 def test_evaluate_by_a_judge(folder: Path, labelled: Path, tmp_path: Path) -> None:
@@ -353,12 +314,59 @@ def test_no_network_judges_what_was_trained_to_please_it(
 
 def test_what_has_no_originals_says_what_is_needed(folder: Path) -> None:
     for run in ("noise", "gan"):
-        for words in (["evaluate"], ["reconstruct", "--out", "x"], ["interpolate"]):
+        for words in (["reconstruct", "--out", "x"], ["interpolate"]):
             said = fails(words[0], folder / run, *words[1:])
             assert "a vqvae, vqgan or vae run is needed" in said
+    needed = "give a network to judge by, --judge NAME; there is: squeezenet1.1, "
+    for words in (["gan"], ["gan", "--json"], ["noise", "--data", "nothing"]):
+        said = fails("evaluate", folder / words[0], *words[1:])
+        assert f"{folder / words[0]} makes images of noise: " in said
+        assert needed in said
 
 
-def test_evaluate_a_vae(folder: Path, tmp_path: Path) -> None:
+def distance(made: np.ndarray, images: np.ndarray) -> float:
+    """The Fréchet distance of two sets, each described in one go."""
+    found = []
+    for each in (made, images):
+        vectors = features("random-conv", each)
+        found.append(FeatureStatistics("features", vectors.shape[1]))
+        found[-1].add(vectors)
+    return frechet_distance(*found)
+
+
+def test_evaluate_a_gan_by_as_many_new_images_as_the_split_has(
+    folder: Path, labelled: Path
+) -> None:
+    model, _, _ = load_generator(folder / "gan")
+    for split, count in (("test", 6), ("train", 12)):
+        words = ["evaluate", folder / "gan", "--judge", "random-conv", "--json"]
+        found = figures(succeeds(*words, "--split", split))
+        assert list(found) == ["frechet_random-conv", "images"]
+        assert found["images"] == count
+        images = load(str(labelled)).split(split).images
+        # Rounding of batches of other sizes: F·2⁻⁵² of the spread, and its root.
+        expected = distance(from_noise(model, count, 0), images)
+        assert found["frechet_random-conv"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_evaluate_the_codes_of_a_noise_driven_vqgan(folder: Path) -> None:
+    result = succeeds("evaluate", folder / "noise", "--json")
+    found = figures(result)
+    model, _, _ = load_generator(folder / "noise")
+    assert isinstance(model, NoiseVQGAN)
+    assert found == evaluate_codes(model).as_dict()
+    assert (found["draws"], found["codes_total"]) == (1000, 6)
+    assert 1 <= found["perplexity"] <= found["codes_used"] <= 6
+    lines = succeeds("evaluate", folder / "noise").out.splitlines()
+    assert [line.split()[0] for line in lines] == list(found)
+    words = ["evaluate", folder / "noise", "--json", "--judge", "random-conv"]
+    judged = figures(succeeds(*words))
+    assert judged.pop("frechet_random-conv") > 0
+    assert judged.pop("images") == 6
+    assert judged == found
+
+
+def test_evaluate_a_vae(folder: Path, labelled: Path) -> None:
     words = ["evaluate", folder / "vae", "--json"]
     found = json.loads(succeeds(*words).out)
     assert list(found) == [
@@ -368,7 +376,12 @@ def test_evaluate_a_vae(folder: Path, tmp_path: Path) -> None:
     model, _, run = load_autoencoder(folder / "vae")
     assert found["nmse"] == found["mse"] / run.facts["pixel_variance"]
     judged = json.loads(succeeds(*words, "--judge", "random-conv").out)
-    assert judged.pop("frechet_random-conv") > 0
+    test = load(str(labelled)).split("test").images
+    assert isinstance(model, VAE)
+    made = from_unit(np.concatenate(list(reconstructions(model, test))))
+    for name, images in (("", made), ("samples_", from_noise(model, 6, 0))):
+        by_hand = pytest.approx(distance(images, test), rel=1e-6)
+        assert judged.pop(f"frechet_{name}random-conv") == by_hand
     assert judged == found
     assert model.num_parameters() > 0
 
@@ -454,7 +467,7 @@ def test_demo_goes_all_the_way_and_checks_itself(
 
 
 def test_the_seed_and_the_number_fix_an_image_from_noise(folder: Path) -> None:
-    from tinyvq.training.generation import SamplingOptions, draw_codes, from_noise
+    from tinyvq.training.generation import SamplingOptions, draw_codes
 
     model, _, _ = load_generator(folder / "noise")
     np.testing.assert_array_equal(from_noise(model, 3, 5), from_noise(model, 7, 5)[:3])

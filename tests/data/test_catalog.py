@@ -188,7 +188,7 @@ def test_a_wrong_checksum_is_an_error_and_nothing_is_kept(
         f"cannot fetch {served.url}{FILES[1]}: its checksum is not the one expected; "
         "nothing of it was kept"
     )
-    assert "TINYVQ_DATA" in second
+    assert second == "if you have its files in FOLDER/mnist, set TINYVQ_DATA=FOLDER"
     assert names(cached(tmp_path)) == [FILES[0]]
     assert locate("mnist") is None
 
@@ -230,6 +230,20 @@ def test_no_server_is_told_as_such(
     )
 
 
+def test_what_comes_along_of_a_set_is_named_where_it_cannot_be_had(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = dataclasses.replace(
+        CATALOG["fashion-mnist"], url="http://127.0.0.1:1/", packages=()
+    )
+    monkeypatch.setitem(CATALOG, "fashion-mnist", known)
+    for call in (load, fetch):
+        assert problem(call, "fashion-mnist").splitlines()[1] == (
+            "if you have its files in FOLDER/fashion-mnist, set TINYVQ_DATA=FOLDER; "
+            "fashion-mnist-5k, a part of it, comes with tinyvq"
+        )
+
+
 def test_a_place_that_cannot_be_written_is_told_as_such(
     tmp_path: Path, served: Served
 ) -> None:
@@ -265,6 +279,13 @@ def test_a_name_that_is_not_known_is_an_error() -> None:
     for call in (locate, fetch):
         expected = f"there is no set cifar; the names are {names_known}"
         assert problem(call, "cifar") == expected
+
+
+def test_what_is_part_of_another_set_comes_along() -> None:
+    """Which images these are: test_shipped_images.py."""
+    parts = {name: known.part_of for name, known in CATALOG.items() if known.part_of}
+    assert parts == {"fashion-mnist-5k": "fashion-mnist"}
+    assert all(locate(name) == _catalog.SHIPPED for name in parts)
 
 
 def test_what_is_shipped_is_not_fetched(tmp_path: Path, served: Served) -> None:

@@ -192,7 +192,8 @@ def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:
     write_picture(tmp_path / "dog/1.png", pixels(4, 6))
     assert problem(load, str(tmp_path)) == (
         f"{tmp_path} holds pictures of different sizes: cat/1.png is 4×4, dog/1.png "
-        "6×4; --image-size 64, say, scales and crops all to squares"
+        "6×4; --image-size 64, say, scales and crops all to squares; with a trained "
+        "run --fit does, to its size"
     )
     assert load(str(tmp_path), image_size=3).image_shape == (3, 3, 1)
 

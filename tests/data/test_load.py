@@ -90,6 +90,25 @@ def test_idx_files_may_be_written_with_a_dot_and_without_labels(tmp_path: Path) 
     assert data.everything().labels is None
 
 
+def test_images_without_splits_are_told_from_others(tmp_path: Path) -> None:
+    """Also when they were changed."""
+    images = pixels(40, 4, 4)
+    np.savez(tmp_path / "one.npz", images=images)
+    np.savez(tmp_path / "split.npz", train=images[:30], test=images[30:])
+    (tmp_path / "images-idx3-ubyte").write_bytes(idx(images))
+    idx_folder = write_idx_folder(tmp_path / "idx", train=40, test=7)
+    for place in ("loose", "parts/train", "parts/test"):
+        write_picture(tmp_path / place / "a.png", images[0])
+    for source, undivided in (
+        *[("one.npz", True), ("images-idx3-ubyte", True), ("loose", True)],
+        *[("split.npz", False), ("parts", False), (idx_folder, False)],
+        ("fashion-mnist-5k", False),
+    ):
+        place = source if source == "fashion-mnist-5k" else str(tmp_path / source)
+        assert load(place).undivided == undivided
+        assert load(place, image_size=5, channels=3).undivided == undivided
+
+
 def test_a_folder_of_idx_files_without_train_is_refused(tmp_path: Path) -> None:
     source = write_idx_folder(tmp_path, test=7)
     expected = f"{source} holds no train-images-idx3-ubyte (.gz)"

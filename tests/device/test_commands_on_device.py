@@ -13,6 +13,7 @@ from training.kind_examples import assert_same, words_of, write_labelled
 from training.run_examples import config_of
 
 from tinyvq import report
+from tinyvq.data import load
 from tinyvq.training import checkpoint
 
 
@@ -78,6 +79,11 @@ def test_a_tokenizer_and_its_prior(cupy: Any, images: Path, tmp_path: Path) -> N
     same_files("sample", prior, "--grid", "2x3", "--nearest", out=tmp_path / "new.png")
     some = ("--images", 2, "--count", 2)
     same_files("complete", prior, *some, out=tmp_path / "completed.png")
+    bare = tmp_path / "bare.npz"  # without labels
+    np.savez(bare, test=load(str(images)).split("test").images)
+    some = (*some, "--data", bare)
+    same_files("complete", prior, *some, out=tmp_path / "completed.png")
+    succeeds("evaluate", prior, "--backend", "cuda", "--data", bare)
     same_files("augment", prior, "--per-class", 2, out=tmp_path / "more.npz")
 
 
@@ -103,6 +109,8 @@ def test_both_sides_of_a_gan(
     assert_same(run["cuda"], run["cpu"], PICTURES[kind])
     if kind != "vqgan":
         same_files("sample", run["cpu"], "--grid", "2x3", out=tmp_path / "new.png")
+        words = ["evaluate", run["cpu"], "--judge", "random-conv", "--backend"]
+        assert succeeds(*words, "cpu").out == succeeds(*words, "cuda").out
 
 
 def test_a_run_is_resumed_on_another_backend(

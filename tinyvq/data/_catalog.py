@@ -50,6 +50,7 @@ class ImageSet:
     url       where its files are downloaded from, with a trailing slash; "" if none are
     md5       of each file there
     recipe    how it is built from what is installed
+    part_of   the set whose splits its own are taken from; "" if none
     """
 
     what: str
@@ -59,6 +60,7 @@ class ImageSet:
     url: str = ""
     md5: Mapping[str, str] = field(default_factory=dict)
     recipe: Recipe | None = None
+    part_of: str = ""
 
 
 CATALOG: dict[str, ImageSet] = {
@@ -66,6 +68,7 @@ CATALOG: dict[str, ImageSet] = {
         "5,000 grey pictures of garments, 28×28, in ten classes; comes with tinyvq",
         "MIT, Copyright (c) 2017 Zalando SE",
         GARMENTS,
+        part_of="fashion-mnist",
     ),
     "fashion-mnist": ImageSet(
         "70,000 grey pictures of garments, 28×28, in ten classes (arXiv:1708.07747)",
@@ -240,10 +243,16 @@ def _download(name: str, known: ImageSet, folder: Path) -> Path:
         except (OSError, ValueError) as error:
             raise DataError(
                 f"cannot fetch {known.url}{file}: {_reason(error)}\n"
-                f"if you have the files of {name}, give their folder: --data FOLDER, "
-                f"or TINYVQ_DATA=the folder above it, if it is named {name}"
+                f"if you have its files in FOLDER/{name}, set TINYVQ_DATA=FOLDER"
+                f"{_shipped_part(name)}"
             ) from error
     return folder
+
+
+def _shipped_part(name: str) -> str:
+    """Name what comes with tinyvq of a set that cannot be had, or ""."""
+    parts = [part for part, known in CATALOG.items() if known.part_of == name]
+    return "".join(f"; {part}, a part of it, comes with tinyvq" for part in parts)
 
 
 def _reason(error: Exception) -> str:

@@ -145,7 +145,10 @@ def _read_all(
 def _check_size(folder: Path, paths: list[Path], pictures: list[_Picture]) -> None:
     """Hold the picture just read against the first."""
     first, shape = pictures[0].pixels.shape, pictures[-1].pixels.shape
-    advice = "--image-size 64, say, scales and crops all to squares"
+    advice = (
+        "--image-size 64, say, scales and crops all to squares; with a trained run "
+        "--fit does, to its size"
+    )
     if shape[:2] != first[:2]:
         here, there = (
             p.relative_to(folder) for p in (paths[len(pictures) - 1], paths[0])

@@ -48,11 +48,13 @@ class ImageData:
     source        where it was found, for messages and the run's config
     splits        "train", "val", "test"; a split may be empty
     class_names   what each label means, where that is known
+    undivided     whether they came without splits, and were divided by their content
     """
 
     source: str
     splits: Mapping[str, Split]
     class_names: tuple[str, ...] = ()
+    undivided: bool = False
 
     def split(self, name: str) -> Split:
         """Return a split; DataError where it has no images."""

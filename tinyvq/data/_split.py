@@ -46,7 +46,7 @@ def by_content(
         sides = (split_of(image.tobytes()) for image in whole.images)
     side = np.array(list(sides), dtype="U5")  # (N,)
     splits: dict[str, Split] = {name: whole.take(side == name) for name in SPLITS}
-    return ImageData(source, splits, tuple(class_names))
+    return ImageData(source, splits, tuple(class_names), undivided=True)
 
 
 def carve_val(train: Split) -> tuple[Split, Split]:

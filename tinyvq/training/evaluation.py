@@ -35,6 +35,8 @@ class Evaluation:
     ssim         mean over images, data range 1; None for images below 11 pixels, which
                  its window does not fit into
     perplexity   exp of the entropy of the codes of the whole split
+    corrected_perplexity   what it would be of far more images: an estimate, for a small
+                 split shows fewer codes than the model has in use
     codes_used   of codes_total
     bits_per_image   positions · log2(codes_total): what an image costs at equal
                  lengths, and the KL divergence of its codes from the uniform prior
@@ -45,6 +47,7 @@ class Evaluation:
     psnr_db: float
     ssim: float | None
     perplexity: float
+    corrected_perplexity: float
     codes_used: int
     codes_total: int
     bits_per_image: float
@@ -162,6 +165,7 @@ def evaluate(model: VQVAE, images: Images) -> Evaluation:
         psnr_db=errors.mean("psnr_db"),
         ssim=errors.ssim,
         perplexity=usage.perplexity,
+        corrected_perplexity=usage.corrected_perplexity,
         codes_used=usage.used,
         codes_total=model.quantizer.num_codes,
         bits_per_image=positions

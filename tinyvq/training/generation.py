@@ -15,6 +15,7 @@ from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor, no_grad
 from tinyvq.training.batches import batch_on
 from tinyvq.training.evaluation import BATCH
+from tinyvq.training.prior_classes import drawn_classes
 
 Images = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int64]
@@ -85,11 +86,15 @@ def complete(
 ) -> Images:
     """Keep the upper part of images (N,H,W,C), draw the rest.
 
+    labels  (N,) if the prior knows classes; None: see `drawn_classes`
     share   of the rows of codes that is kept, rounded; a code sees a little of what is
             below it, for the encoder's pixels overlap
     """
     given = tokenizer.encode(batch_on(tokenizer.backend, images))  # (N,P,Q)
     rows = _rows_of(share, given.shape[1])
+    if labels is None and prior.num_classes:
+        first = rows * given.shape[2]
+        labels = drawn_classes(prior, given, first, how.seed, how.temperature)
     drawn = draw_codes(prior, labels, len(images), how, given, rows, on_progress)
     return decode(tokenizer, drawn)
 

@@ -6,9 +6,21 @@ import numpy as np
 
 from tinyvq.data import Split, from_unit
 from tinyvq.metrics import FeatureStatistics, frechet_distance
-from tinyvq.models import VAE, VQVAE, SqueezeNet, check_judge, features
+from tinyvq.models import (
+    VAE,
+    VQVAE,
+    Generator,
+    SqueezeNet,
+    check_judge,
+    features,
+)
 from tinyvq.training.evaluation import BATCH, Images, reconstructions
-from tinyvq.training.generation import SamplingOptions, decode, draw_codes
+from tinyvq.training.generation import (
+    SamplingOptions,
+    decode,
+    draw_codes,
+    from_noise,
+)
 from tinyvq.training.options import RunOptions
 from tinyvq.training.trained import TrainedPrior
 from tinyvq.training.vqgan import VQGANOptions
@@ -32,12 +44,27 @@ def judge_reconstructions(
 def judge_samples(judge: str, trained: TrainedPrior, split: Split) -> float:
     """Measure the Fréchet distance of new images from a split's, as many of each.
 
-    Where the prior knows classes, there are as many of each class as in the split.
+    Where the prior knows classes, there are as many of each class as in the split, or
+    of all classes alike if the split has no labels.
     """
     check_judge(judge, trained_on(trained.tokenizer_options))
-    labels = split.labels if trained.prior.num_classes else None
+    labels, classes = None, trained.prior.num_classes
+    if classes:
+        each = np.arange(len(split)) % classes
+        labels = each if split.labels is None else split.labels
     codes = draw_codes(trained.prior, labels, len(split), SamplingOptions())
     return _distance(judge, [decode(trained.tokenizer, codes)], split.images)
+
+
+def judge_noise(
+    judge: str, model: Generator, options: RunOptions, images: Images
+) -> float:
+    """Measure the Fréchet distance of new images, made of noise, from images (N,H,W,C).
+
+    There are as many of each.
+    """
+    check_judge(judge, trained_on(options))
+    return _distance(judge, [from_noise(model, len(images), seed=0)], images)
 
 
 def _distance(judge: str, made: Iterable[Images], images: Images) -> float:

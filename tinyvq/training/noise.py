@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tinyvq.backends import Place, on_host
+from tinyvq.backends import Place
 from tinyvq.data import ImageData
 from tinyvq.function import Array
 from tinyvq.losses import AdversarialName
-from tinyvq.metrics import CodebookUsage
 from tinyvq.models import GAN, Generator, NoiseOutput, NoiseVQGAN
-from tinyvq.nn import evaluating
 from tinyvq.rng import Stream
-from tinyvq.tensor import Tensor, grad, no_grad
+from tinyvq.tensor import Tensor, grad
 from tinyvq.training.adversary import (
     Adversary,
     AdversaryOptions,
@@ -24,10 +22,10 @@ from tinyvq.training.adversary import (
     to_be_judged,
 )
 from tinyvq.training.codebook_use import CollapseWatch, use_of_codes
-from tinyvq.training.evaluation import BATCH
 from tinyvq.training.guard import in_double
-from tinyvq.training.image_task import VALIDATION_IMAGES, ImageTask
+from tinyvq.training.image_task import ImageTask
 from tinyvq.training.measures import Measures
+from tinyvq.training.noise_evaluation import evaluate_codes
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.state import Stateful
 
@@ -193,21 +191,7 @@ class NoiseTask(GANTask):
 
     def validate(self) -> dict[str, float]:
         """Measure how the codebook is used by what is drawn."""
-        usage = codes_drawn(self.model, VALIDATION_IMAGES)
-        self._watch.look(
-            usage.used,
-            self.options.num_codes,
-            "A higher --commitment or a lower --lr may help",
-        )
-        return {"val_perplexity": usage.perplexity, "val_codes_used": usage.used}
-
-
-def codes_drawn(model: NoiseVQGAN, count: int) -> CodebookUsage:
-    """Count the codes of so many images made from noise."""
-    usage = CodebookUsage(model.quantizer.num_codes)
-    with evaluating(model), no_grad():
-        for first in range(0, count, BATCH):
-            stream = Stream(0, "noise to count", first)
-            noise = model.noise(min(BATCH, count - first), stream)
-            usage.add(on_host(model(noise.to(model.backend)).stats.indices))
-    return usage
+        found = evaluate_codes(self.model)
+        remedy = "A higher --commitment or a lower --lr may help"
+        self._watch.look(found.codes_used, found.codes_total, remedy)
+        return {"val_perplexity": found.perplexity, "val_codes_used": found.codes_used}

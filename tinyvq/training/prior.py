@@ -1,6 +1,7 @@
 """Train a prior over a tokenizer's codes: its options, and one step of it."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -22,6 +23,7 @@ from tinyvq.training.evaluation import BATCH, encoded
 from tinyvq.training.guard import GuardedBackward, in_double
 from tinyvq.training.measures import Measures
 from tinyvq.training.options import RunOptions
+from tinyvq.training.prior_classes import nats_by_class
 from tinyvq.training.state import Parted, Stateful
 
 Codes = npt.NDArray[np.int64]
@@ -205,7 +207,15 @@ def _loss(prior: Prior, split: CodedSplit, chosen: Codes | slice) -> Tensor:
 
 
 def nats_per_token(prior: Prior, split: CodedSplit) -> float:
-    """Mean negative log likelihood of a split's codes, in nats a token."""
+    """Mean negative log likelihood of a split's codes, in nats a token.
+
+    Of codes without labels, to a prior that knows K classes: all are as likely, and an
+    image's likelihood is the mean over classes, p(codes) = Σ p(codes | class) / K.
+    """
+    if prior.num_classes and split.labels is None:
+        nats = nats_by_class(prior, split.codes)  # (N,K)
+        of_images = math.log(prior.num_classes) - np.logaddexp.reduce(-nats, axis=1)
+        return float(of_images.mean()) / math.prod(split.codes.shape[1:])
     total = 0.0
     with evaluating(prior), no_grad():
         for first in range(0, len(split), BATCH):

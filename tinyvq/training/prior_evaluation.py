@@ -1,12 +1,12 @@
 """Measure a prior on a split: what its codes cost, and what an image costs with it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyvq import metrics
-from tinyvq.data import ImageData, SplitName
+from tinyvq.data import ImageData, Split, SplitName
 from tinyvq.models import VQVAE
 from tinyvq.training.evaluation import FITTED_ON, Images, reconstruct
 from tinyvq.training.prior import CodedSplit, encode, nats_per_token
@@ -62,6 +62,25 @@ def evaluate_prior(
         tokens_per_image=tokens,
         images=len(measured),
     )
+
+
+def evaluate_prior_on_others(
+    trained: TrainedPrior, images: ImageData, split: Split
+) -> dict[str, float | int]:
+    """Measure a prior on a split of other images than those it was trained on.
+
+    nats_per_token and tokens_per_image as of `PriorEvaluation`, and how many images;
+    the other figures are made of the images that it was trained on. Of images without
+    labels the class is left open: see `nats_per_token`. Raises DataError where they are
+    of classes that the prior does not know.
+    """
+    known = replace(split, labels=trained.labels_of(images, split))
+    coded = encode(trained.tokenizer, known, "images")
+    return {
+        "nats_per_token": nats_per_token(trained.prior, coded),
+        "tokens_per_image": coded.codes[0].size,
+        "images": len(split),
+    }
 
 
 def _reconstructed(

@@ -10,15 +10,21 @@ import numpy as np
 
 from tinyvq import data
 from tinyvq.backends import Backend
-from tinyvq.data import ImageData
-from tinyvq.errors import CheckpointError, ConfigError, ModuleError, RunError
+from tinyvq.data import ImageData, Split
+from tinyvq.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ModuleError,
+    RunError,
+)
 from tinyvq.messages import say
 from tinyvq.models import VAE, VQVAE, Generator, Prior
 from tinyvq.training import checkpoint
 from tinyvq.training.checkpoint import Checkpoint
 from tinyvq.training.noise import GANOptions, NoiseOptions, build_generator
 from tinyvq.training.options import ImageOptions, RunOptions
-from tinyvq.training.prior import PriorOptions, build_prior
+from tinyvq.training.prior import Codes, PriorOptions, build_prior
 from tinyvq.training.run import CONFIG, Run, create, open_run, typed
 from tinyvq.training.state import Stateful, gather, under
 from tinyvq.training.tokenizer import TokenizerOptions, build
@@ -166,14 +172,44 @@ class TrainedPrior:
     tokenizer_options: TokenizerOptions
     run: Run
 
+    @property
+    def data(self) -> str:
+        """The images that it was trained on, by name or place."""
+        return self.options.data or self.tokenizer_options.data
+
     def images(self) -> ImageData:
         """Load the images that it was trained on."""
-        return images_of(self.tokenizer_options, self.run, self.options.data)
+        return images_of(self.tokenizer_options, self.run, self.data)
 
     @property
     def class_names(self) -> list[str]:
         """What each label means, where that is known."""
         return [str(name) for name in self.run.facts["class_names"]]
+
+    def labels_of(self, images: ImageData, split: Split) -> Codes | None:
+        """Number the classes (N,) of a split of images as the prior does.
+
+        By their names, where both have some. None where the prior knows no classes, or
+        the images have none; DataError where they have others than it knows.
+        """
+        if self.prior.num_classes == 0 or split.labels is None:
+            return None
+        ours, theirs = self.class_names, images.class_names
+        knows = f"the prior in {self.run.folder} knows"
+        if ours and theirs:
+            if others := [name for name in theirs if name not in ours]:
+                raise DataError(
+                    f"{images.source} has the class {others[0]}, {knows} "
+                    f"{', '.join(ours)}"
+                )
+            return np.array([ours.index(name) for name in theirs])[split.labels]
+        most = int(split.labels.max())
+        if most >= self.prior.num_classes:
+            raise DataError(
+                f"{images.source} has labels up to {most}, {knows} "
+                f"0 .. {self.prior.num_classes - 1}"
+            )
+        return split.labels
 
 
 def load_prior(folder: Path, backend: Backend = "cpu") -> TrainedPrior:

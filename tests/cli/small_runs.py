@@ -1,0 +1,51 @@
+"""A small run of each kind, which no test may change, and pictures cut into images.
+
+The priors are hardly trained: what they draw does not matter, only that it is drawn as
+asked.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.command_line import succeeds
+from training.kind_examples import words_of, write_labelled
+
+SIDE = 12  # pixels
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labelled(tmp_path_factory.mktemp("data") / "labelled.npz", size=SIDE)
+
+
+@pytest.fixture(scope="session")
+def folder(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a tokenizer, priors with and without classes, and what needs none."""
+    folder = tmp_path_factory.mktemp("runs")
+    succeeds(*words_of("vqvae", folder / "tokenizer", labelled))
+    succeeds(*words_of("prior", folder / "prior", folder / "tokenizer"))
+    words = words_of("prior", folder / "plain", folder / "tokenizer", labels="ignore")
+    succeeds(*words)
+    succeeds(*words_of("noise-vqgan", folder / "noise", labelled))
+    for kind in ("vae", "gan"):
+        succeeds(*words_of(kind, folder / kind, labelled))
+    return folder
+
+
+def tiles(picture: np.ndarray, rows: int, columns: int, height: int) -> np.ndarray:
+    """Cut a grid of images (height × SIDE) out of a picture -> (rows,columns,h,w)."""
+    factor = max(1, 960 // (columns * (SIDE + 2) - 2))
+    small = picture[::factor, ::factor, 0]
+    assert small.shape == (rows * (height + 2) - 2, columns * (SIDE + 2) - 2)
+    return np.stack(
+        [
+            np.stack(
+                [
+                    small[r * (height + 2) :][:height, c * (SIDE + 2) :][:, :SIDE]
+                    for c in range(columns)
+                ]
+            )
+            for r in range(rows)
+        ]
+    )

@@ -1,0 +1,157 @@
+"""New images from given ones: complete, interpolate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from tinyvq.backends import Backend
+from tinyvq.cli._images import PartOfImages, images_of_prior, open_model, part_of
+from tinyvq.cli._parse import parse
+from tinyvq.cli._sample import MOST_IMAGES, check_counts, labels_of_class
+from tinyvq.data import ImageData, Split
+from tinyvq.errors import ConfigError, DataError
+from tinyvq.messages import counting, say
+from tinyvq.models import VAE, VQVAE
+from tinyvq.report import image_grid, pick, save_png
+from tinyvq.training import generation
+from tinyvq.training.generation import Codes, Images, SamplingOptions
+from tinyvq.training.progress import make_ready
+from tinyvq.training.run import open_run
+from tinyvq.training.trained import TrainedPrior, load_autoencoder, load_prior
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Keep the upper part of images and draw the rest from a prior."""
+
+    run: Positional[Path]
+    """The run folder of a prior, or the name of one that comes with tinyvq."""
+    out: Path = Path("completed.png")
+    """The picture to write, a PNG: a row an image, the original first, then what was
+    kept, then completions of it."""
+    keep: float = 0.5
+    """The share of an image's rows that is given."""
+    images: int = 6
+    """How many images."""
+    count: int = 8
+    """Completions of each."""
+    class_: Annotated[str | None, arg(name="class")] = None
+    """Complete all as this class, by number or name; else each as its own. Where an
+    image has none that the prior knows, each completion draws one, by how likely the
+    class makes what is given."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
+    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
+    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+
+
+def complete(args: Sequence[str]) -> int:
+    """Complete images whose upper part is given."""
+    asked = parse(Complete, args, "complete")
+    check_counts(images=asked.images, count=asked.count)
+    if asked.images * (asked.count + 2) > MOST_IMAGES:
+        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
+    trained = load_prior(asked.run, asked.backend)
+    make_ready(asked.backend)
+    images = images_of_prior(asked.which, asked.run, trained)
+    found = part_of(images, asked.which, trained.data)
+    chosen = found.take(pick(len(found), asked.images))
+    labels = _labels(trained, images, chosen, asked.class_)
+    with counting("drawing codes") as progress:
+        made = generation.complete(
+            trained.prior,
+            trained.tokenizer,
+            chosen.images.repeat(asked.count, axis=0),
+            None if labels is None else labels.repeat(asked.count),
+            asked.keep,
+            asked.how,
+            on_progress=progress,
+        )  # (images · count,H,W,C)
+    made = made.reshape(len(chosen), asked.count, *made.shape[1:])
+    kept = generation.upper_part(chosen.images, asked.keep)
+    rows = [
+        np.concatenate([original[None], upper[None], completions])
+        for original, upper, completions in zip(chosen.images, kept, made, strict=True)
+    ]
+    save_png(asked.out, image_grid(np.concatenate(rows), asked.count + 2))
+    say(f"wrote {asked.out}: {len(chosen)} images, {asked.count} completions each")
+    return 0
+
+
+def _labels(
+    trained: TrainedPrior, images: ImageData, chosen: Split, asked: str | None
+) -> Codes | None:
+    """Give each image its class: the one asked for, or its own; None leaves it open."""
+    if asked is not None:
+        return labels_of_class(trained, asked, len(chosen))
+    try:
+        return trained.labels_of(images, chosen)
+    except DataError:  # classes of another kind
+        return None
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Go from one image to another through the codes, or latents, between them."""
+
+    run: Positional[Path]
+    """The run folder of a VQ-VAE, a VQ-GAN, a VAE or a prior, or the name of one that
+    comes with tinyvq."""
+    out: Path = Path("between.png")
+    """The picture to write, a PNG: a row a pair of images."""
+    pairs: int = 6
+    """How many pairs; of other images from the first to the second, from that to the
+    third, and so on."""
+    steps: int = 10
+    """Images from one to the other, both included."""
+    backend: Backend = "cpu"
+    """Where to compute: cpu, or cuda, an NVIDIA GPU."""
+    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
+
+
+def interpolate(args: Sequence[str]) -> int:
+    """Go from one image to another."""
+    asked = parse(Interpolate, args, "interpolate")
+    check_counts(pairs=asked.pairs)
+    if asked.pairs * asked.steps > MOST_IMAGES:
+        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
+    model: VQVAE | VAE
+    if open_run(asked.run).kind == "prior":
+        trained = load_prior(asked.run, asked.backend)
+        make_ready(asked.backend)
+        model, own = trained.tokenizer, trained.data
+        images = images_of_prior(asked.which, asked.run, trained)
+    else:
+        model, options, images = open_model(
+            load_autoencoder, asked.run, asked.which, asked.backend
+        )
+        own = options.data
+    found = part_of(images, asked.which, own).images
+    if len(found) < 2:
+        raise DataError(
+            f"an interpolation goes from one image to another: {images.source} gives "
+            "only one"
+        )
+    rows = [
+        generation.interpolate(model, pair, asked.steps)
+        for pair in _pairs(found, asked.pairs, asked.which.data is not None)
+    ]
+    save_png(asked.out, image_grid(np.concatenate(rows), asked.steps))
+    say(f"wrote {asked.out}: {len(rows)} pairs, {asked.steps} images each")
+    return 0
+
+
+def _pairs(images: Images, count: int, other: bool) -> Images:
+    """Choose at most so many pairs (n,2,H,W,C) of images (N,H,W,C).
+
+    other   whether they are the user's: then in their order, each with the next
+    """
+    if other:
+        some = images[: count + 1]
+        return np.stack([some[:-1], some[1:]], axis=1)
+    ends = pick(len(images), min(2 * count, len(images) // 2 * 2))
+    return images[ends.reshape(-1, 2)]

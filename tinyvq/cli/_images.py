@@ -1,0 +1,126 @@
+"""The images that a command works on: a run's own, or others that suit its model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tinyvq import data
+from tinyvq.backends import Backend
+from tinyvq.data import ImageData, Split, SplitName
+from tinyvq.errors import ConfigError, DataError
+from tinyvq.models import VAE, VQVAE
+from tinyvq.training.options import ImageOptions
+from tinyvq.training.progress import make_ready
+from tinyvq.training.run import Run
+from tinyvq.training.tokenizer import TokenizerOptions
+from tinyvq.training.trained import TrainedPrior, images_of
+
+Model = TypeVar("Model", bound=VQVAE | VAE)
+
+
+@dataclass(frozen=True)
+class OtherImages:
+    """The images to work on."""
+
+    data: str | None = None
+    """Other images than those it was trained on."""
+    fit: bool = False
+    """Resize, crop and recolour other images to what the model takes."""
+
+
+@dataclass(frozen=True)
+class PartOfImages(OtherImages):
+    """The images to work on."""
+
+    split: SplitName | None = None
+    """Which part of the data. By default test; of other images without such parts,
+    all."""
+
+
+def open_model(
+    load: Callable[[Path, Backend], tuple[Model, ImageOptions, Run]],
+    folder: Path,
+    which: OtherImages,
+    backend: Backend,
+) -> tuple[Model, ImageOptions, ImageData]:
+    """Load a run's model, its options and its images, or other ones that suit it."""
+    model, options, run = load(folder, backend)
+    make_ready(backend)
+    return model, options, open_images(which, folder, options, run)
+
+
+def images_of_prior(
+    which: OtherImages, folder: Path, trained: TrainedPrior
+) -> ImageData:
+    """Load the images that a prior was trained on, or other ones that suit it."""
+    own = trained.data
+    return open_images(which, folder, trained.tokenizer_options, trained.run, own)
+
+
+def open_images(
+    which: OtherImages,
+    folder: Path,
+    options: ImageOptions,
+    run: Run,
+    own: str | None = None,
+) -> ImageData:
+    """Load the images of a run, or other ones that suit it.
+
+    folder    of the run, as its user names it
+    options   of the model of images: a prior's tokenizer
+    own       the images of the run, where they are not those of its options
+
+    Raises ConfigError where other images do not suit, DataError where images cannot be
+    had.
+    """
+    if which.data is None:
+        try:
+            return images_of(options, run, own)
+        except DataError as problem:
+            other = "--data takes other images, by name or folder"
+            raise DataError(f"{problem}; {other}") from problem
+    height, width, channels = run.facts["image_shape"]
+    if which.fit:
+        if height != width:
+            raise ConfigError(
+                f"--fit makes squares, but the model in {folder} takes images of "
+                f"{height}×{width} pixels"
+            )
+        return data.load(which.data, image_size=height, channels=channels)
+    images = data.load(which.data)
+    found = images.image_shape
+    if found[2] != channels or not (
+        found[:2] == (height, width)
+        or (_takes_any(options, run) and found[0] % 4 == 0 and found[1] % 4 == 0)
+    ):
+        raise ConfigError(
+            f"{which.data} has images {_shape(*found)}, the model in {folder} was "
+            f"trained on images {_shape(height, width, channels)}; --fit resizes, "
+            "crops and recolours"
+        )
+    return images
+
+
+def _takes_any(options: ImageOptions, run: Run) -> bool:
+    """Whether a model takes any size that divides by 4: one without linear layers.
+
+    A prior draws grids of one size.
+    """
+    conv = isinstance(options, TokenizerOptions) and options.model == "conv"
+    return conv and run.kind != "prior"
+
+
+def _shape(height: int, width: int, channels: int) -> str:
+    return f"of {height}×{width} pixels, {'grey' if channels == 1 else 'colour'}"
+
+
+def part_of(images: ImageData, which: PartOfImages, own: str) -> Split:
+    """Take the part that is asked for of a run's images, or of other ones.
+
+    own   the run's images; given as other ones, they keep their test images apart
+    """
+    other = which.data is not None and Path(which.data).resolve() != Path(own).resolve()
+    if which.split is None and other and images.undivided:
+        return images.everything()
+    return images.split(which.split or "test")
