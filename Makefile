@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 TORCH  ?= torch==2.13.0
 OUT    ?= runs/demo
 
-.PHONY: demo test test-deep lint type bench gradcheck peers nvrtc cuda-check gpu compare clean
+.PHONY: demo test test-core test-deep lint type bench gradcheck peers nvrtc cuda-check gpu compare clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,10 +34,14 @@ gradcheck: $(VENV)/.ready   ## prove every gradient
 	$(BIN)/tinyvq gradcheck
 
 test: $(VENV)/.ready   ## under 10 minutes on two cores
-	$(BIN)/python -m pytest
+	TINYVQ_REQUIRE_LIBRARIES=1 $(BIN)/python -m pytest
+
+test-core: $(VENV)/.ready   ## as if NumPy, Numba, pytest and Hypothesis were all
+	PYTHONPATH=tests $(BIN)/python -m pytest -p core_alone
 
 test-deep: $(VENV)/.ready   ## the long ones too
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -m "deep or not deep"
+	TINYVQ_REQUIRE_LIBRARIES=1 HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest \
+	  -m "deep or not deep"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -51,8 +55,9 @@ peers: $(VENV)/.peers   ## PyTorch and the others that tinyvq is held against
 nvrtc: $(VENV)/.nvrtc   ## what compiles the CUDA kernels, without a GPU
 
 cuda-check: $(VENV)/.nvrtc   ## compile, emulate and watch every CUDA kernel
-	TINYVQ_REQUIRE_NVRTC=1 TINYVQ_REQUIRE_EMULATOR=1 $(BIN)/python -m pytest \
-	  tests/kernels tests/device -k "cuda or emulat or device"
+	TINYVQ_REQUIRE_LIBRARIES=1 TINYVQ_REQUIRE_NVRTC=1 TINYVQ_REQUIRE_EMULATOR=1 \
+	  $(BIN)/python -m pytest tests/kernels tests/device \
+	  -k "cuda or emulat or device"
 
 bench: $(VENV)/.peers
 	$(BIN)/tinyvq bench

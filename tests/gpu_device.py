@@ -1,9 +1,8 @@
 """The real GPU, for tests with the marker `gpu`."""
 
-import os
 from typing import Any
 
-import pytest
+from required import absent
 from tinyvq_kernels import CudaUnavailable, require_cuda
 
 
@@ -15,6 +14,4 @@ def real_cupy() -> Any:
     try:
         return require_cuda()
     except CudaUnavailable as missing:
-        if os.environ.get("TINYVQ_REQUIRE_GPU") == "1":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        absent("GPU", str(missing))

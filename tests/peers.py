@@ -1,10 +1,9 @@
 """Optional packages that tests hold tinyvq against."""
 
 import importlib
-import os
 from types import ModuleType
 
-import pytest
+from required import PEERS, absent
 
 
 def require(name: str) -> ModuleType:
@@ -12,9 +11,8 @@ def require(name: str) -> ModuleType:
 
     TINYVQ_REQUIRE_TORCH=1 (set in CI) makes any missing peer a failure.
     """
+    assert name.partition(".")[0] in PEERS, name
     try:
         return importlib.import_module(name)
     except ImportError:
-        if os.environ.get("TINYVQ_REQUIRE_TORCH") == "1":
-            raise
-        pytest.skip(f"{name} is not installed", allow_module_level=True)
+        absent("TORCH", f"{name} is not installed")

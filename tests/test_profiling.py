@@ -1,6 +1,5 @@
 """A profile counts what was asked for, times the op alone, and changes nothing."""
 
-import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,40 +143,52 @@ def test_names_tell_windows_strides_and_dilations() -> None:
 # Time.
 
 
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1024.0
+        monkeypatch.setattr(profiling, "time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
 @dataclass(frozen=True)
 class Slow(Function):
+    clock: Clock
+
     def forward(self, ctx: Context, x: Any) -> Any:
-        time.sleep(0.02)
+        self.clock.now += 2
         return x + 1
 
     def backward(self, ctx: Context, gy: Any) -> Any:
-        time.sleep(0.01)
+        self.clock.now += 1
         return (gy.copy(),)
 
 
 def test_the_time_of_an_op_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the step's outside it nor the profiler's counts."""
+    clock = Clock(monkeypatch)
 
     def count(*arguments: Any) -> int:
-        time.sleep(0.1)
+        clock.now += 64
         return 1
 
     monkeypatch.setattr(profiling, "forward_flops", count)
     monkeypatch.setattr(profiling, "backward_flops", count)
 
     def step(number: int) -> None:
-        y = apply(Slow(), tensor(1))
-        time.sleep(0.03)
+        y = apply(Slow(clock), tensor(1))
+        clock.now += 4
         y.backward()
 
-    found = profile(step, steps=2, warmup=0)
+    found = profile(step, steps=2, warmup=1)
     op = found.ops["Slow"]
     assert (op.forward.calls, op.backward.calls, op.forward.flops) == (1, 1, 1)
-    assert 0.02 <= op.forward.seconds < 0.1
-    assert 0.01 <= op.backward.seconds < 0.1
-    assert found.in_ops == op.total.seconds
-    assert 0.03 <= found.outside < 0.2
-    assert found.seconds == pytest.approx(found.in_ops + found.outside)
+    # Powers of two add up exactly, and tell whose they are.
+    assert (op.forward.seconds, op.backward.seconds) == (2, 1)
+    assert (found.in_ops, found.outside, found.seconds) == (3, 4, 7)
 
 
 def test_steps_are_numbered_and_the_first_are_not_measured() -> None:

@@ -120,7 +120,7 @@ def test_neither_side_moves_the_other(images: Path) -> None:
 # State that a checkpoint leaves out: a resumed run is another run.
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 def test_what_a_regulariser_remembers_is_in_the_checkpoint(
     images: Path, tmp_path: Path
 ) -> None:
@@ -136,7 +136,7 @@ def test_what_a_regulariser_remembers_is_in_the_checkpoint(
 # No way from codes to new images; grey images that nothing was ever run on.
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 def test_new_images_are_three_commands_away(images: Path, tmp_path: Path) -> None:
     tokenizer, prior, out = (tmp_path / name for name in ("gan", "prior", "new.png"))
     assert main(words_of("vqgan", tokenizer, images)) == 0

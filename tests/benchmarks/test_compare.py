@@ -7,15 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from required import command_line
 from training.run_fixtures import one_thread
 
-from benchmarks.compare import __main__ as command
-from benchmarks.compare import augmentation, page, records
-from benchmarks.compare.claims import Claim, verdict
-from benchmarks.compare.failures import failures
-from benchmarks.compare.measure import sharpness, steadiness
-from benchmarks.compare.pieces import MODELS, SEEDS, WORDS, Piece, pieces
-from benchmarks.compare.records import Results
+command_line()
+
+from benchmarks.compare import __main__ as command  # noqa: E402
+from benchmarks.compare import augmentation, page, records  # noqa: E402
+from benchmarks.compare.claims import Claim, verdict  # noqa: E402
+from benchmarks.compare.failures import failures  # noqa: E402
+from benchmarks.compare.measure import sharpness, steadiness  # noqa: E402
+from benchmarks.compare.pieces import (  # noqa: E402
+    MODELS,
+    SEEDS,
+    WORDS,
+    Piece,
+    pieces,
+)
+from benchmarks.compare.records import Results  # noqa: E402
 
 __all__ = ["one_thread"]
 

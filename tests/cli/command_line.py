@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from required import library
 
 from tinyvq.cli import main
 from tinyvq.rng import Stream
@@ -142,7 +142,7 @@ def missing(folder: Path) -> Path:
 def pictures(folder: Path, *sizes: int, suffix: str = ".png") -> Path:
     folder.mkdir(exist_ok=True)
     for number, size in enumerate(sizes):
-        picture = Image.fromarray(noise(number + 1, size)[-1, ..., 0])
+        picture = library("PIL.Image").fromarray(noise(number + 1, size)[-1, ..., 0])
         picture.save(folder / f"{number:03d}{suffix}")
     return folder
 

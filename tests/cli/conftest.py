@@ -9,6 +9,11 @@ from training.run_fixtures import no_figures, one_thread
 __all__ = ["folder", "labelled", "no_figures", "one_thread"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def libraries(command_line: None) -> None:
+    """Need, for every test here, what commands need."""
+
+
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write grey images, large enough for SSIM."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli.command_line import figures, pictures, splits, succeeds, tinyvq
-from PIL import Image
+from required import library
 from training.run_examples import config_of, resume_words, train_words, untimed
 
 from tinyvq.cli import COMMANDS
@@ -17,6 +17,8 @@ from tinyvq.report import pick
 from tinyvq.training.evaluation import evaluate, reconstruct
 from tinyvq.training.trained import load_tokenizer
 from tinyvq.training.vqvae import VQVAEOptions
+
+Image = library("PIL.Image")
 
 
 def names(folder: Path) -> list[str]:

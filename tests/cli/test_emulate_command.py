@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 import tinyvq_kernels
 from cli.command_line import fails, figures, succeeds, tinyvq
+from kernels.emulated import needs_compiler
+from required import library
 from tinyvq_kernels import emulator
 from tinyvq_kernels.emulator import build
 
-from tinyvq.cli import _emulate
+library("tyro")
 
-pytestmark = pytest.mark.skipif(
-    not emulator.is_available(), reason="needs g++ to emulate CUDA kernels"
-)
+from tinyvq.cli import _emulate  # noqa: E402
+
+pytestmark = needs_compiler
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = Path(tinyvq_kernels.__file__).parent / "gemm" / "matmul.cu"
 BARRIER = "        __syncthreads();  // the tiles are whole\n"

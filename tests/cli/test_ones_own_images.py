@@ -23,7 +23,7 @@ from cli.command_line import (
     tinyvq,
 )
 from cli.small_runs import SIDE, tiles
-from PIL import Image
+from required import library
 from training.run_examples import train_words
 
 from tinyvq.data import CATALOG, from_unit, load, read_picture
@@ -33,6 +33,8 @@ from tinyvq.training.evaluation import reconstructions
 from tinyvq.training.generation import nearest_images
 from tinyvq.training.prior_evaluation import evaluate_prior
 from tinyvq.training.trained import load_prior, load_tokenizer
+
+Image = library("PIL.Image")
 
 COMMANDS = {
     "evaluate": ["evaluate", "RUN", "--json"],

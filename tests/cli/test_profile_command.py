@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 from cli.command_line import fails, figures, succeeds, tinyvq
-from PIL import Image
+from required import library
 
-from tinyvq.cli import _profile
 from tinyvq.profiling import Machine
+
+library("tyro")
+Image = library("PIL.Image")
+
+from tinyvq.cli import _profile  # noqa: E402
 
 SMALL: tuple[object, ...] = (
     *("--hidden", 4, "--code-dim", 2, "--num-codes", 6),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from required import library
 
 from tinyvq.errors import DataError
 
@@ -84,11 +84,12 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 def encoded(array: Bytes, format: str = "PNG", mode: str | None = None) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array).convert(mode).save(buffer, format)
+    picture = library("PIL.Image").fromarray(array)
+    picture.convert(mode).save(buffer, format)
     return buffer.getvalue()
 
 
 def write_picture(path: Path, array: Bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
+    library("PIL.Image").fromarray(array).save(path)
     return path

@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
-from fontTools.fontBuilder import FontBuilder
-from fontTools.ttLib import newTable
-from fontTools.ttLib.tables import C_B_D_T_, E_B_L_C_, BitmapGlyphMetrics
-from PIL import Image
+from required import library
+
+Image = library("PIL.Image")
+library("fontTools")
+
+from fontTools.feaLib.builder import addOpenTypeFeaturesFromString  # noqa: E402
+from fontTools.fontBuilder import FontBuilder  # noqa: E402
+from fontTools.ttLib import newTable  # noqa: E402
+from fontTools.ttLib.tables import (  # noqa: E402
+    C_B_D_T_,
+    E_B_L_C_,
+    BitmapGlyphMetrics,
+)
 
 Reading = tuple[int, ...]
 WIDTH, HEIGHT = 136, 128

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from data.data_examples import idx, pixels, problem
 from data.image_server import Served, serving
+from required import library
 
 from tinyvq.data import CATALOG, _catalog, fetch, load, locate
 
@@ -19,6 +20,8 @@ from tinyvq.data import CATALOG, _catalog, fetch, load, locate
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:.*socket\.socket:pytest.PytestUnraisableExceptionWarning"
 )
+
+needs_pooch = pytest.mark.usefixtures("pooch")
 
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -42,6 +45,11 @@ def put(folder: Path, seed: int) -> Path:
     for name, data in content(seed).items():
         (folder / name).write_bytes(data)
     return folder
+
+
+@pytest.fixture
+def pooch() -> None:
+    library("pooch")
 
 
 @pytest.fixture
@@ -140,6 +148,7 @@ def test_the_last_images_of_train_are_val(tmp_path: Path, served: Served) -> Non
     assert data.class_names == tuple("0123456789")
 
 
+@needs_pooch
 def test_a_set_is_fetched_where_it_is_nowhere(
     tmp_path: Path, served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +162,7 @@ def test_a_set_is_fetched_where_it_is_nowhere(
     assert err.startswith(f"fetching mnist from {served.url} into {cached(tmp_path)} (")
 
 
+@needs_pooch
 def test_a_second_fetch_downloads_nothing(tmp_path: Path, served: Served) -> None:
     assert fetch("mnist") == cached(tmp_path)
     served.asked.clear()
@@ -161,6 +171,7 @@ def test_a_second_fetch_downloads_nothing(tmp_path: Path, served: Served) -> Non
     assert served.asked == []
 
 
+@needs_pooch
 def test_a_fetch_downloads_what_is_missing_or_damaged(
     tmp_path: Path, served: Served
 ) -> None:
@@ -178,6 +189,7 @@ def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
+@needs_pooch
 def test_a_wrong_checksum_is_an_error_and_nothing_is_kept(
     tmp_path: Path, served: Served
 ) -> None:
@@ -193,6 +205,7 @@ def test_a_wrong_checksum_is_an_error_and_nothing_is_kept(
     assert locate("mnist") is None
 
 
+@needs_pooch
 def test_a_server_without_the_file_is_told_as_such(
     tmp_path: Path, served: Served
 ) -> None:
@@ -203,6 +216,7 @@ def test_a_server_without_the_file_is_told_as_such(
     assert names(cached(tmp_path)) == []
 
 
+@needs_pooch
 def test_a_connection_that_breaks_off_leaves_nothing(
     tmp_path: Path, served: Served
 ) -> None:
@@ -217,6 +231,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(
     assert served.asked == list(FILES[2:])
 
 
+@needs_pooch
 def test_no_server_is_told_as_such(
     tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +245,7 @@ def test_no_server_is_told_as_such(
     )
 
 
+@needs_pooch
 def test_what_comes_along_of_a_set_is_named_where_it_cannot_be_had(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +260,7 @@ def test_what_comes_along_of_a_set_is_named_where_it_cannot_be_had(
         )
 
 
+@needs_pooch
 def test_a_place_that_cannot_be_written_is_told_as_such(
     tmp_path: Path, served: Served
 ) -> None:

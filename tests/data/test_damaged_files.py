@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from data.data_examples import chunk, encoded, idx, npy, pixels, written
-from PIL import Image
+from required import library
 
 from tinyvq.data import _folder, _idx, _npz, load, read_idx, read_npz, read_picture
 from tinyvq.errors import DataError
+
+Image = library("PIL.Image")
 
 Mend = Callable[[bytes], bytes]
 

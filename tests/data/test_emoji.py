@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from data.data_examples import problem
 from data.emoji_font import HEIGHT, WIDTH, Reading, disc, png, write_font
+from required import absent
 
 from tinyvq.data import SPLITS, Split, _emoji
 from tinyvq.data._emoji import base_of, joined, read_font, spelling
@@ -400,7 +401,7 @@ def test_a_damaged_font_is_read_or_refused(font: Path) -> None:
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Split]:
     if lacking := _emoji.lacking():
-        pytest.skip(lacking)
+        absent("EMOJI", lacking)
     return _emoji.make()
 
 

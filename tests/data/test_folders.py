@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.data_examples import pixels, png, problem, write_picture
+from required import library
 
 from tinyvq.data import ImageData, _folder, load
 
@@ -319,6 +320,7 @@ def test_threads_leave_pythons_warnings_as_they_were(tmp_path: Path) -> None:
 
 def test_pillows_warnings_reach_nobody(tmp_path: Path) -> None:
     """It warns of a picture of 144 million pixels; warnings are errors here."""
+    library("PIL")
     (tmp_path / "1.png").write_bytes(png(12_000, 12_000, bytes(1000)))
     expected = f"{tmp_path / '1.png'} has more than 64000000 pixels"
     assert problem(load, str(tmp_path)) == expected

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.data_examples import idx, pixels, problem, write_picture
+from required import library
 
 from tinyvq.data import CATALOG, load, read_picture
 
@@ -154,6 +155,7 @@ def test_channels_other_than_1_and_3_are_refused(tmp_path: Path, channels: int) 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(12, 12), (12, 20), (20, 12)])
 def test_arrays_are_resized_just_as_pictures_are(tmp_path, channels, shape) -> None:
+    library("PIL")
     images = pixels(20, *shape, channels)
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(20))
     data = load(str(tmp_path / "a.npz"), image_size=8)
@@ -178,6 +180,7 @@ def test_grey_becomes_colour_and_colour_grey(tmp_path: Path) -> None:
 
 
 def test_black_and_white_stay_black_and_white(tmp_path: Path) -> None:
+    library("PIL")
     images = np.zeros((2, 4, 4, 3), np.uint8)
     images[1] = 255
     np.savez(tmp_path / "a.npz", train=images, val=images, test=images)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.data_examples import pixels, problem, write_picture
+from required import absent
 
 from tinyvq.data import CATALOG, SPLITS, _photos
 from tinyvq.data._npz import packed
@@ -212,7 +213,7 @@ def test_the_photographs_are_different_and_divided_as_ever() -> None:
 @pytest.mark.deep
 def test_the_installed_photographs_make_the_set_that_is_described() -> None:
     if lacking := _photos.lacking():
-        pytest.skip(lacking)
+        absent("PHOTOS", lacking)
     found = _photos.make()
     count = sum(len(split) for split in found.values())
     assert CATALOG["photos"].what.startswith(f"{count:,} patches")

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.data_examples import chunk, encoded, pixels, png, problem, written
-from PIL import Image
+from required import library
 
 from tinyvq.data import _folder, read_picture
+
+Image = library("PIL.Image")
 
 GREY = pixels(6, 4)
 COLOUR = pixels(6, 4, 3)

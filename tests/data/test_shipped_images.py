@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from required import absent
 
 from tinyvq.data import ImageData, _catalog, load, locate
 from tinyvq.data.shipped.make import choose, select
@@ -60,7 +61,10 @@ def test_no_image_is_in_two_splits(data: ImageData) -> None:
 
 def test_they_are_the_ones_that_make_py_selects(data: ImageData) -> None:
     if locate("fashion-mnist") is None:
-        pytest.skip("fashion-mnist is not here: tinyvq data fetch fashion-mnist")
+        absent(
+            "FASHION_MNIST",
+            "fashion-mnist is not here: tinyvq data fetch fashion-mnist",
+        )
     selected = select()
     assert len(selected) == 6
     for name, split in data.splits.items():
@@ -91,7 +95,7 @@ def test_they_come_along_in_a_wheel(tmp_path: Path) -> None:
         command, check=False, capture_output=True, text=True, timeout=300
     )
     if "No matching distribution found for hatchling" in done.stderr:
-        pytest.skip("hatchling is not installed, and no package index can be reached")
+        absent("HATCHLING", "no hatchling installed, no package index to be reached")
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("tinyvq-*.whl")
     with zipfile.ZipFile(wheel) as archive:

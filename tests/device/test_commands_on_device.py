@@ -16,6 +16,8 @@ from tinyvq import report
 from tinyvq.data import load
 from tinyvq.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:

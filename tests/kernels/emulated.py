@@ -1,13 +1,12 @@
 """What tests of emulated CUDA kernels need."""
 
-import os
-
 import pytest
+from required import demanded
 from tinyvq_kernels import Kernel, emulator
 
 # TINYVQ_REQUIRE_EMULATOR=1 (set in CI) makes a missing compiler a failure.
 needs_compiler = pytest.mark.skipif(
-    os.environ.get("TINYVQ_REQUIRE_EMULATOR") != "1" and not emulator.is_available(),
+    not demanded("EMULATOR") and not emulator.is_available(),
     reason="needs g++ to emulate CUDA kernels",
 )
 

@@ -2,13 +2,12 @@
 
 import ctypes
 import importlib.util
-import os
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import pytest
+from required import absent
 
 LOG = re.compile(
     r"Function properties for (\w+)\n\D*(\d+) bytes stack frame, (\d+) bytes spill "
@@ -39,10 +38,7 @@ def require() -> ctypes.CDLL:
     TINYVQ_REQUIRE_NVRTC=1 (set in CI) makes a missing one a failure.
     """
     if folder() is None:
-        problem = "needs NVRTC: pip install --group cuda-check"
-        if os.environ.get("TINYVQ_REQUIRE_NVRTC") == "1":
-            pytest.fail(problem)
-        pytest.skip(problem)
+        absent("NVRTC", "needs NVRTC: pip install --group cuda-check")
     return _load()
 
 

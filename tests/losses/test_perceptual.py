@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from models.pretrained_examples import pretrained
 
 from tinyvq import ops
 from tinyvq.data import load, to_unit
@@ -219,9 +220,7 @@ def test_a_network_without_features_raises() -> None:
 
 @pytest.fixture(scope="module")
 def network() -> SqueezeNet:
-    if SQUEEZENET.locate() is None:
-        pytest.skip(f"no weights of {SQUEEZENET.network}: {SQUEEZENET.remedy}")
-    return SqueezeNet.pretrained()
+    return pretrained(SqueezeNet.pretrained, SQUEEZENET)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from peers import require
+from required import absent, library
 
 from tinyvq.errors import DataError
 from tinyvq.models import EfficientNet, SqueezeNet, _efficientnet, _squeezenet
@@ -79,17 +80,22 @@ def blurred(images: Array, times: int) -> Array:
     return np.rint(x).astype(images.dtype) if images.dtype == np.uint8 else x
 
 
-def pretrained(load: Callable[[], Network], file: WeightFile) -> Network:
-    """Load a pretrained network; skip where its weights are not installed."""
+def need_weights(file: WeightFile) -> None:
+    """Need the weights of a pretrained network; see `required.absent`."""
     if file.locate() is None:
-        pytest.skip(f"no weights of {file.network}: {file.remedy}")
+        absent("WEIGHTS", f"no weights of {file.network}: {file.remedy}")
+
+
+def pretrained(load: Callable[[], Network], file: WeightFile) -> Network:
+    """Load a pretrained network, where its weights are installed."""
+    need_weights(file)
     return load()
 
 
 def photographs() -> Array:
     """A cat's face and a cup of espresso: (2,224,224,3) uint8, from scikit-image."""
     require("skimage")
-    from PIL import Image, ImageOps
+    Image, ImageOps = library("PIL.Image"), library("PIL.ImageOps")
     from skimage import data
 
     whole = [Image.fromarray(picture) for picture in (data.chelsea(), data.coffee())]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pretrained_examples import blurred, images
+from pretrained_examples import blurred, images, need_weights
 
 from tinyvq.data import load
 from tinyvq.errors import ConfigError, DTypeError, ShapeError
@@ -27,10 +27,10 @@ FILES = {file.network: file for file in (SQUEEZENET, EFFICIENTNET_LITE0)}
 each_judge = pytest.mark.parametrize("name", JUDGES)
 
 
-def skip_without_weights(name: str) -> None:
+def need_weights_of(name: str) -> None:
     file = FILES.get(name)
-    if file is not None and file.locate() is None:
-        pytest.skip(f"no weights of {name}: {file.remedy}")
+    if file is not None:
+        need_weights(file)
 
 
 def distance(name: str, x: Bytes, y: Bytes) -> float:
@@ -53,7 +53,7 @@ def garments() -> Bytes:
 def test_each_image_has_a_vector_of_its_own_whatever_the_batch(
     name: str, channels: int
 ) -> None:
-    skip_without_weights(name)
+    need_weights_of(name)
     pictures = images(11, 28, 30, channels)
     whole = features(name, pictures)
     assert whole.shape == (11, judge(name).num_features)
@@ -70,7 +70,7 @@ def test_each_image_has_a_vector_of_its_own_whatever_the_batch(
 def test_real_images_are_nearest_to_real_ones_then_blurred_then_noise(
     name: str, count: int, garments: Bytes
 ) -> None:
-    skip_without_weights(name)
+    need_weights_of(name)
     some, others = garments[:count], garments[count : 2 * count]
     noise = Stream(0, "noise").integers(256, others.shape).astype(np.uint8)
     real = distance(name, some, others)
@@ -176,6 +176,6 @@ def test_any_other_network_may_judge(name: str) -> None:
 
 @each_judge
 def test_a_judge_bears_the_name_that_it_is_asked_for_by(name: str) -> None:
-    skip_without_weights(name)
+    need_weights_of(name)
     assert judge(name).name == name
     assert judge(name) is judge(name)  # its weights are read once

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pretrained_examples import problem
+from pretrained_examples import need_weights, problem
 
 from tinyvq.models import EfficientNet, SqueezeNet, judge
 from tinyvq.models._weight_files import EFFICIENTNET_LITE0, SQUEEZENET, WeightFile
@@ -95,6 +95,5 @@ def test_a_judge_that_could_not_be_loaded_may_be_asked_again(
     "file", [SQUEEZENET, EFFICIENTNET_LITE0], ids=lambda f: f.network
 )
 def test_what_is_installed_is_the_file_expected(file: WeightFile) -> None:
-    if file.locate() is None:
-        pytest.skip(f"no weights of {file.network}: {file.remedy}")
+    need_weights(file)
     assert hashlib.sha256(file.read()).hexdigest() == file.sha256

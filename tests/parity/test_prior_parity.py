@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models.prior_examples import NAMES, Array, codes, labels, make
+from parity.steps import U64, Errors, assert_at_most_twice, errors
 from peers import require
 
 from tinyvq import ops, optim
@@ -18,7 +19,6 @@ pytestmark = pytest.mark.torch
 
 STEPS = 20
 LR = 1e-3
-U32, U64 = 2.0**-24, 2.0**-53  # unit roundoffs
 LAYERS = 12  # in a row, of the small priors: whatever adds up; twice with backward
 BATCH, GRID = 4, (4, 5)
 TERMS = BATCH * GRID[0] * GRID[1]  # in the longest sum: of a weight's gradient
@@ -91,34 +91,24 @@ def test_twenty_float64_steps_are_those_of_pytorch(name: str, num_classes: int) 
         )
 
 
-def float32_errors(
-    name: str, num_classes: int, seed: int
-) -> dict[str, tuple[float, float]]:
-    """Run step 1 in float32; measure our error and PyTorch's against float64.
-
-    ->  for the loss and each gradient: the length of the error over that of the float64
-        result
-    """
+def float32_errors(name: str, num_classes: int, seed: int) -> Errors:
+    """Run step 1 in float32, by us and by PyTorch, and in float64; see `errors`."""
     settings = {"num_classes": num_classes, "dropout": 0.0, "seed": seed}
     prior = make(name, GRID, **settings)
     x, y = batch(seed, num_classes)
-    results = []
     theirs = weights_of(prior)
     exact = {path: v.detach().double().requires_grad_() for path, v in theirs.items()}
-    loss = differentiate(prior, x, y)
-    results.append([loss, *(p.grad.numpy() for p in prior.parameters())])
-    for w in (theirs, exact):
+    ours = {"loss": differentiate(prior, x, y)}
+    for path, parameter in prior.named_parameters():
+        assert parameter.grad is not None, path
+        ours[path] = parameter.grad.numpy()
+
+    def run(w: dict[str, Any]) -> list[Array]:
         loss = nats(prior, w, to_torch(x), to_torch(y))
         loss.backward()
-        results.append([loss.detach().numpy(), *(v.grad.numpy() for v in w.values())])
-    errors = {}
-    for path, ours, other, truth in zip(["loss", *exact], *results, strict=True):
-        length = np.linalg.norm(truth)
-        errors[path] = (
-            float(np.linalg.norm(ours - truth) / length),
-            float(np.linalg.norm(other - truth) / length),
-        )
-    return errors
+        return [loss.detach().numpy(), *(v.grad.numpy() for v in w.values())]
+
+    return errors(ours, run(theirs), run(exact))
 
 
 @each_prior
@@ -126,17 +116,5 @@ def float32_errors(
 def test_float32_error_is_at_most_twice_that_of_pytorch(
     name: str, num_classes: int
 ) -> None:
-    """The median of five runs, for each is a matter of a few roundings.
-
-    Below √(2·12/3)·u an error is noise: so much remains where every sum is exact and
-    each of 2 × 12 layers only stores its results in float32, a rounding error of u/√3
-    root mean square each.
-    """
-    noise = (2 * LAYERS / 3) ** 0.5 * U32
     runs = [float32_errors(name, num_classes, seed) for seed in range(5)]
-    worse = {}
-    for path in runs[0]:
-        ours, theirs = np.median([run[path] for run in runs], axis=0)
-        if ours > max(2 * theirs, noise):
-            worse[path] = f"{ours:.1e}, PyTorch's {theirs:.1e}"
-    assert not worse, worse
+    assert_at_most_twice(runs, LAYERS)

@@ -12,7 +12,7 @@ from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.quantizers import SoftQuantizer, kmeans
 from tinyvq.rng import Stream
 
-U64 = 2.0**-53
+U32, U64 = 2.0**-24, 2.0**-53
 
 
 def weights(z: Array, codes: Array, temperature: float) -> Array:
@@ -104,6 +104,23 @@ def test_the_loss_is_the_weighted_divergence_from_uniform(temperature: float) ->
         # Each w·log(w·M) moves by its weight's error times at most 1 + log M.
         allowed = kl_weight * 3 * tolerance(temperature)
         assert found == pytest.approx(expected, rel=0, abs=allowed)
+
+
+def test_codes_weigh_as_they_do_wherever_the_origin_is() -> None:
+    """In float32, where products of values around 1024 lose their first decimal."""
+    grid = 2.0**10  # so that nothing is rounded where it is moved to 1024
+    codes, z = (np.round(normal(i, 9, 3) * grid) / grid for i in (0, 1))
+    near, far = (
+        quantizer_of(codes + moved, kl_weight=1.0)(Tensor(z + moved))
+        for moved in (np.float32(0), np.float32(1024))
+    )
+    np.testing.assert_array_equal(near.indices, far.indices)
+    allowed = 3 * tolerance(1.0, m=9) * U32 / U64
+    assert near.loss.item() == pytest.approx(far.loss.item(), rel=0, abs=allowed)
+    # The mixture itself is of codes around 1024.
+    atol = allowed + 2 * 9 * 1024 * U32
+    found = far.quantized.numpy() - 1024
+    np.testing.assert_allclose(found, near.quantized.numpy(), rtol=0, atol=atol)
 
 
 def test_codes_alike_weigh_alike_and_cost_nothing() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from required import library
 
 from tinyvq.data import from_unit
 from tinyvq.errors import FileError, ShapeError
@@ -23,6 +23,8 @@ from tinyvq.report.pictures import (
     reconstruction_picture,
 )
 from tinyvq.rng import Stream
+
+Image = library("PIL.Image")
 
 
 def noise(count: int, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:

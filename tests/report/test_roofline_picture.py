@@ -4,12 +4,14 @@ import io
 from itertools import combinations
 
 import pytest
-from matplotlib.text import Text
-from PIL import Image
+from required import library
 
 from tinyvq.profiling import Cost, Machine, OpCost, Profile
 from tinyvq.report import roofline_picture
 from tinyvq.report.roofline import Box, around, place, places, roofline_figure
+
+Text = library("matplotlib.text").Text
+Image = library("PIL.Image")
 
 MACHINE = Machine("Some Processor", 4, flops=4e11, bandwidth=4e10)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from peers import require
+from required import library
 from training.checkpoint_examples import (
     Arrays,
     bits,
@@ -31,7 +31,7 @@ from tinyvq.training import checkpoint
 
 @pytest.fixture(autouse=True, scope="module")
 def _safetensors() -> None:
-    require("safetensors")
+    library("safetensors")
 
 
 # What goes in comes out.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peers import require
+from required import library
 from training.checkpoint_examples import (
     bits,
     found,
@@ -25,7 +25,7 @@ from tinyvq.training import checkpoint
 
 @pytest.fixture(autouse=True, scope="module")
 def _safetensors() -> None:
-    require("safetensors")
+    library("safetensors")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from peers import require
+from required import library
 from training.checkpoint_examples import (
     found,
     names,
@@ -20,7 +20,7 @@ from tinyvq.errors import FileError
 
 @pytest.fixture(autouse=True, scope="module")
 def _safetensors() -> None:
-    require("safetensors")
+    library("safetensors")
 
 
 # What stands before the save of step 100 with seed 7.

@@ -28,6 +28,8 @@ from tinyvq.training.trained import (
     load_tokenizer,
 )
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 KINDS = sorted(OPTIONS)
 LOADERS: dict[str, Any] = {
     "vqvae": lambda folder: load_tokenizer(folder)[0],

@@ -149,7 +149,7 @@ def test_a_gan_has_no_options_of_a_codebook() -> None:
     assert plain.items() <= coded.items()
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 @pytest.mark.parametrize("side", ["generator", "discriminator"])
 def test_a_bad_value_inside_either_step_stops_the_run_and_loses_nothing(
     side: str,

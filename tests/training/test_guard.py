@@ -150,7 +150,7 @@ def test_a_bad_weight_stops_the_step_and_changes_nothing(
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 @pytest.mark.parametrize("lr", ["1e3", "1e10", "1e20", "1e38", "1e39", "1e300"])
 @pytest.mark.parametrize("quantizer", ["ema", "gradient", "soft"])
 def test_a_run_that_explodes_ends_with_one_line_and_good_checkpoints(
@@ -172,7 +172,7 @@ def test_a_run_that_explodes_ends_with_one_line_and_good_checkpoints(
         check_state(checkpoint.load(path).arrays)
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 def test_the_last_good_checkpoint_can_be_used(
     images: Path,
     tmp_path: Path,

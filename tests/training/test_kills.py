@@ -18,6 +18,8 @@ from training.run_examples import (
 
 from tinyvq.rng import Stream
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 Reference = tuple[Path, list[str]]
 
 

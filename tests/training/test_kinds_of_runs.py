@@ -15,6 +15,8 @@ from tinyvq.training import checkpoint
 from tinyvq.training.metrics_log import read
 from tinyvq.training.trained import load_prior
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 PICTURES = {
     "vqgan": ("reconstructions.png", "codebook.png"),
     "vae": ("reconstructions.png", "samples.png", "nearest.png"),

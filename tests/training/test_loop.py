@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from required import library
 from tinyvq_kernels import resolve, use_kernels
 from training.checkpoint_examples import names, names_of
 from training.faults import Fault, injected
@@ -26,6 +27,8 @@ from tinyvq.training.loop import Schedule, train
 from tinyvq.training.metrics_log import read
 from tinyvq.training.run import Run
 from tinyvq.training.vqvae import VQVAEOptions
+
+library("safetensors")
 
 EVERY_2 = Schedule(7, log_every=2, validate_every=3, checkpoint_every=2)
 

@@ -127,7 +127,9 @@ def test_a_spoilt_prior_draws_no_class() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedPrior:
+def trained(
+    command_line: None, tmp_path_factory: pytest.TempPathFactory
+) -> TrainedPrior:
     folder = tmp_path_factory.mktemp("runs")
     images = write_labelled(folder / "images.npz")
     assert main(words_of("vqvae", folder / "tokenizer", images)) == 0

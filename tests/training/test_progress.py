@@ -12,6 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from required import library
 from training.run_examples import environment, train_words
 
 from tinyvq.training import progress
@@ -76,6 +77,7 @@ def test_hours_are_written_as_hours(
     assert capsys.readouterr().err == "step 1/100  loss 1  3:01:30 left\n"
 
 
+@pytest.mark.usefixtures("command_line")
 @pytest.mark.parametrize("columns", [80, 120])
 def test_a_terminal_gets_a_bar_with_the_same(
     images: Path, tmp_path: Path, columns: int
@@ -98,6 +100,7 @@ def test_a_terminal_gets_a_bar_with_the_same(
 
 @pytest.mark.parametrize("columns", [50, 80, 100, 120])
 def test_the_longest_numbers_fit(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    library("rich")
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setenv("COLUMNS", str(columns))

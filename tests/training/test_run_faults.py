@@ -24,7 +24,7 @@ SMALL = {"steps": STEPS, "log_every": 1, "validate_every": 2, "picture_every": 2
 CHANGES = ("open", "write", "replace", "unlink", "mkdir", "ftruncate")
 SPACE = ("open", "write", "fsync", "replace", "mkdir")  # what a full disk refuses
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("command_line", "no_figures")
 
 
 @pytest.fixture

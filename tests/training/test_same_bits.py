@@ -21,6 +21,8 @@ from training.run_examples import (
 from tinyvq.cli import main
 from tinyvq.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 KINDS = {
     "ema": {},
     "gradient": {"quantizer": "gradient"},

@@ -22,6 +22,8 @@ from tinyvq.training.trained import (
     load_tokenizer,
 )
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 MOST_BYTES = 8 * 2**20  # of one shipped run
 
 

@@ -16,6 +16,8 @@ from tinyvq.training import checkpoint, loop
 from tinyvq.training.loop import Schedule, Stopped, train
 from tinyvq.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("command_line")
+
 LONG = Schedule(9, log_every=2, validate_every=3, checkpoint_every=5)
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 

@@ -195,7 +195,7 @@ def test_a_new_image_is_the_same_for_any_number(task: VAETask) -> None:
 # In a whole run.
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 def test_what_is_loaded_is_what_was_trained(labelled: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert main(words_of("vae", run, labelled)) == 0
@@ -207,7 +207,7 @@ def test_what_is_loaded_is_what_was_trained(labelled: Path, tmp_path: Path) -> N
             np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 def test_a_bad_value_stops_the_run_and_loses_nothing(
     labelled: Path,
     tmp_path: Path,

@@ -225,6 +225,7 @@ def test_a_discriminator_too_deep_for_the_images_is_named(labelled: Path) -> Non
         task_of(labelled, discriminator_layers=3)
 
 
+@pytest.mark.usefixtures("command_line")
 @pytest.mark.parametrize("side", ["generator", "discriminator"])
 def test_a_bad_value_inside_either_step_stops_the_run_and_loses_nothing(
     side: str,

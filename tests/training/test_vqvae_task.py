@@ -261,7 +261,7 @@ def test_a_codebook_in_use_is_no_reason_to_speak(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("command_line", "no_figures")
 def test_collapse_is_told_while_training(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -298,7 +298,7 @@ def test_validation_looks_at_so_many_images_at_most(
 
 
 @pytest.fixture
-def run(images: Path, tmp_path: Path, no_figures: None) -> Path:
+def run(images: Path, tmp_path: Path, command_line: None, no_figures: None) -> Path:
     assert main(train_words(tmp_path / "run", images)) == 0
     return tmp_path / "run"
 

@@ -98,9 +98,15 @@ class SoftQuantizer(Module):
             )
 
     def _logits(self, rows: Tensor) -> Tensor:
-        """-|z - e|² / temperature (N, M), up to -|z|², which a softmax does not see."""
-        products = ops.matmul(rows, ops.transpose(self.codebook))  # (N, M)
-        lengths = ops.sum(self.codebook * self.codebook, axis=1)  # (M,)
+        """-|z - e|² / temperature (N, M), up to -|z|², which a softmax does not see.
+
+        From the middle of the codes: seen from afar, squared distances would be small
+        differences of large products.
+        """
+        middle = ops.mean(self.codebook.detach(), axis=0)  # (D,)
+        z, codes = rows - middle, self.codebook - middle
+        products = ops.matmul(z, ops.transpose(codes))  # (N, M)
+        lengths = ops.sum(codes * codes, axis=1)  # (M,)
         return (products * 2.0 - lengths) / self.temperature
 
     def lookup(self, indices: Array) -> Tensor:

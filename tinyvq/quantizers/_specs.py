@@ -183,6 +183,7 @@ SPECS: tuple[OpSpec, ...] = (
             ari.Sub,
             ari.Div,
             ari.Mul,
+            red.Mean,
             red.Sum,
             sha.Concatenate,
             sha.Reshape,
