@@ -7,8 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import OURS, Case, measure, summarise
+from benchmarks.harness import OURS, UNITS, Case, measure, summarise
 from benchmarks.record import RESULTS, environment, write_json
+from benchmarks.roofs import highest, measure_roofs
 
 AREAS = (
     "nearest_code",
@@ -17,6 +18,7 @@ AREAS = (
     "vqgan_step",
     "sampling",
     "memory",
+    "startup",
     "scaling",
     "ladders",
 )
@@ -42,10 +44,12 @@ def run(case: Case, *, rounds: int, toy: bool) -> dict[str, Any]:
     """Check and measure one case; print a line a contender to standard error."""
     work = case.build(toy)
     record = {"what": case.what, **summarise(work, measure(work, rounds))}
+    if case.promise is not None:
+        record["promised"] = case.promise
     print(f"{case.name}: {case.what}", file=sys.stderr)
-    unit = {"ms": "ms", "mb": "MB"}[work.unit]
     for name, entry in record["contenders"].items():
-        shown = f"  {name:<32}{entry[f'median_{work.unit}']:>10.2f} {unit}"
+        median = entry[f"median_{work.unit}"]
+        shown = f"  {name:<32}{median:>10.2f} {UNITS[work.unit]}"
         for rate, rate_unit in (("gflops", "GFLOP/s"), ("tokens", "tokens/s")):
             if f"{rate}_a_second" in entry:
                 shown += f"  {entry[f'{rate}_a_second']:9.1f} {rate_unit}"
@@ -55,7 +59,7 @@ def run(case: Case, *, rounds: int, toy: bool) -> dict[str, Any]:
     if "ratio" in record:
         low, high = record["ratio_quartiles"]
         best = record.get("fastest_peer") or record["leanest_peer"]
-        takes = "as long" if work.unit == "ms" else "as much"
+        takes = "as long" if work.timed else "as much"
         print(
             f"  {best} takes {record['ratio']:.2f} times {takes} as {OURS} "
             f"({low:.2f}-{high:.2f})",
@@ -65,11 +69,15 @@ def run(case: Case, *, rounds: int, toy: bool) -> dict[str, Any]:
 
 
 def save(path: Path, result: dict[str, Any]) -> None:
-    """Write a result; cases that were measured before in the same place stay."""
+    """Write a result; cases and roofs that were measured before in this place stay."""
     if path.exists():
         before = json.loads(path.read_text())
         if before["environment"] == result["environment"]:
-            result = {**result, "cases": before["cases"] | result["cases"]}
+            result = {
+                **result,
+                "roofs": highest(before.get("roofs", {}), result["roofs"]),
+                "cases": before["cases"] | result["cases"],
+            }
     write_json(path, result)
 
 
@@ -95,8 +103,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--rounds must be at least 1, got {asked.rounds}")
     if asked.toy and asked.save:
         parser.error("--toy measures nothing that is worth saving")
-    result: dict[str, Any] = {"environment": environment(), "cases": {}}
-    for case in cases(asked.cases):
+    chosen = cases(asked.cases)
+    result: dict[str, Any] = {
+        "environment": environment(),
+        "roofs": measure_roofs(),
+        "cases": {},
+    }
+    for name, roof in result["roofs"].items():
+        print(f"{name}: {roof:.1f}", file=sys.stderr)
+    for case in chosen:
         result["cases"][case.name] = run(case, rounds=asked.rounds, toy=asked.toy)
         if asked.save:
             save(asked.save, result)

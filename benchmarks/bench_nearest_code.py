@@ -1,12 +1,15 @@
-"""Nearest-code search against NumPy, PyTorch, scikit-learn and faiss."""
+"""Nearest-code search against NumPy, PyTorch, scikit-learn and faiss.
 
-from collections.abc import Mapping
+Each library is imported where its search is made: `bench_memory` wants one alone.
+"""
+
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import tinyvq_kernels
 
-from benchmarks.harness import Case, Work
+from benchmarks.harness import OURS, Case, Work
 
 SHAPES = (  # N, D, M
     (32768, 64, 512),
@@ -16,54 +19,103 @@ SHAPES = (  # N, D, M
     (65536, 4, 512),
 )
 
+Search = Callable[[], np.ndarray]
 
-def build(shape: tuple[int, int, int], toy: bool) -> Work:
-    """Make the search of one shape."""
-    import faiss
-    import torch
-    from sklearn.metrics import pairwise_distances_argmin
 
-    n, d, m = (101, shape[1], 37) if toy else shape
+def drawn(n: int, d: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw z (N,D) and codes (M,D)."""
     rng = np.random.default_rng(0)
-    z = rng.standard_normal((n, d), np.float32)
-    codes = rng.standard_normal((m, d), np.float32)
-    tz, tcodes = torch.from_numpy(z), torch.from_numpy(codes)
-    index = faiss.IndexFlatL2(d)
-    index.add(codes)
+    z, codes = (rng.standard_normal((rows, d), np.float32) for rows in (n, m))
+    return z, codes
 
-    def numpy() -> np.ndarray:
-        out = np.empty(n, np.int64)
+
+def ours(z: np.ndarray, codes: np.ndarray) -> Search:
+    """Make tinyvq's search."""
+    return lambda: tinyvq_kernels.nearest_code(z, codes)
+
+
+def by_numpy(z: np.ndarray, codes: np.ndarray) -> Search:
+    """Make NumPy's: the largest score, in blocks, for the whole table is slower."""
+
+    def search() -> np.ndarray:
+        out = np.empty(len(z), np.int64)
         half = (codes * codes).sum(1) / 2
-        for first in range(0, n, 2048):  # in blocks: the whole table is slower
+        for first in range(0, len(z), 2048):
             scores = z[first : first + 2048] @ codes.T - half
             out[first : first + 2048] = scores.argmax(1)
         return out
 
-    contenders = {
-        "tinyvq": lambda: tinyvq_kernels.nearest_code(z, codes),
-        "NumPy": numpy,
-        "PyTorch cdist": lambda: torch.cdist(tz, tcodes).argmin(1).numpy(),
-        "PyTorch matmul": lambda: (
-            torch.addmm((tcodes * tcodes).sum(1), tz, tcodes.T, alpha=-2)
-            .argmin(1)
-            .numpy()
-        ),
-        "faiss": lambda: index.search(z, 1)[1][:, 0],
-        "scikit-learn": lambda: pairwise_distances_argmin(z, codes),
-    }
+    return search
 
-    def check(found: Mapping[str, np.ndarray]) -> None:
-        # The expanded form cancels: it is off by about u·|z|² per rounding.
-        codes64 = codes.astype(np.float64)
-        largest = np.square(codes64).sum(1).max()
-        slack = 64 * 2.0**-24 * (np.square(z, dtype=np.float64).sum(1) + largest)
-        best = np.square(z - codes64[found["tinyvq"]]).sum(1)
-        for name, indices in found.items():
-            distance = np.square(z - codes64[indices]).sum(1)
-            assert (distance <= best + slack).all(), f"{name} finds farther codes"
-            assert (best <= distance + slack).all(), f"{name} finds nearer codes"
 
-    return Work(contenders, check, flops=2.0 * n * d * m)
+def by_cdist(z: np.ndarray, codes: np.ndarray) -> Search:
+    """Make PyTorch's, by a table of distances."""
+    import torch
+
+    tz, tcodes = torch.from_numpy(z), torch.from_numpy(codes)
+    return lambda: torch.cdist(tz, tcodes).argmin(1).numpy()
+
+
+def by_matmul(z: np.ndarray, codes: np.ndarray) -> Search:
+    """Make PyTorch's, by a product of matrices."""
+    import torch
+
+    tz, tcodes = torch.from_numpy(z), torch.from_numpy(codes)
+
+    def search() -> np.ndarray:
+        squares = (tcodes * tcodes).sum(1)
+        return torch.addmm(squares, tz, tcodes.T, alpha=-2).argmin(1).numpy()
+
+    return search
+
+
+def by_faiss(z: np.ndarray, codes: np.ndarray) -> Search:
+    """Make faiss's, whose index holds the codes already."""
+    import faiss
+
+    index = faiss.IndexFlatL2(codes.shape[1])
+    index.add(codes)
+    return lambda: index.search(z, 1)[1][:, 0]
+
+
+def by_sklearn(z: np.ndarray, codes: np.ndarray) -> Search:
+    """Make scikit-learn's."""
+    from sklearn.metrics import pairwise_distances_argmin
+
+    return lambda: pairwise_distances_argmin(z, codes)
+
+
+SEARCHES: dict[str, Callable[[np.ndarray, np.ndarray], Search]] = {
+    OURS: ours,
+    "NumPy": by_numpy,
+    "PyTorch cdist": by_cdist,
+    "PyTorch matmul": by_matmul,
+    "faiss": by_faiss,
+    "scikit-learn": by_sklearn,
+}
+
+
+def build(shape: tuple[int, int, int], toy: bool) -> Work:
+    """Make the search of one shape."""
+    n, d, m = (101, shape[1], 37) if toy else shape
+    z, codes = drawn(n, d, m)
+    contenders = {name: make(z, codes) for name, make in SEARCHES.items()}
+    return Work(contenders, partial(check, z, codes), flops=2.0 * n * d * m)
+
+
+def check(z: np.ndarray, codes: np.ndarray, found: Mapping[str, np.ndarray]) -> None:
+    """Raise AssertionError unless all find codes as near as ours, but for rounding.
+
+    The expanded form of a distance cancels: it is off by about u·|z|² per rounding.
+    """
+    codes64 = codes.astype(np.float64)
+    largest = np.square(codes64).sum(1).max()
+    slack = 64 * 2.0**-24 * (np.square(z, dtype=np.float64).sum(1) + largest)
+    best = np.square(z - codes64[found[OURS]]).sum(1)
+    for name, indices in found.items():
+        distance = np.square(z - codes64[indices]).sum(1)
+        assert (distance <= best + slack).all(), f"{name} finds farther codes"
+        assert (best <= distance + slack).all(), f"{name} finds nearer codes"
 
 
 CASES = [

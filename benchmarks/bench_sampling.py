@@ -2,6 +2,9 @@
 
 Both draw by the inverse of the distribution function from the same uniform numbers, so
 that the codes that are timed are the codes that are checked.
+
+PyTorch is imported where it is needed: what draws serves `bench_memory` too, in a
+process that has none.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,16 +12,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.harness import (
+    OURS,
     Case,
     Work,
     assert_close,
     not_at_toy_size,
     or_left_out,
 )
-from benchmarks.peers.torch_priors import CachedTransformer
 from tinyvq.models import TransformerPrior, sample_codes
 from tinyvq.rng import Stream
 from tinyvq.training.prior import PriorOptions
@@ -58,30 +60,57 @@ def prior_of(grid: tuple[int, int], **sizes: int) -> TransformerPrior:
 
 def build(count: int, toy: bool) -> Work:
     """Make the drawing of `count` grids of all classes by turns."""
-    grid = (2, 3) if toy else GRID
-    sizes = {"width": 16, "layers": 2, "heads": 2} if toy else SIZES
-    prior = prior_of(grid, **sizes)
+    from benchmarks.peers.torch_priors import CachedTransformer
+
+    prior = prior_of_size(toy)
     labels = np.arange(count) % CLASSES
-    positions = grid[0] * grid[1]
-    unit = uniform(count, positions)
-    tlabels, tunit = torch.from_numpy(labels), torch.from_numpy(unit).float()
     eager = CachedTransformer(prior, count)
     contenders: dict[str, Callable[[], Any]] = {
-        "tinyvq": lambda: sample_codes(prior, count, labels, seed=SEED),
-        "PyTorch": lambda: eager.sample(tlabels, tunit),
+        OURS: ours(prior, labels),
+        "PyTorch": theirs(eager, labels),
         "PyTorch compiled": not_at_toy_size
         if toy
-        else compiled_sampling(prior, tlabels, tunit),
+        else compiled_sampling(prior, labels),
     }
 
     def check(found: Mapping[str, Any]) -> None:
         _check_logits(prior, eager, labels)
-        ours = found["tinyvq"].reshape(count, positions)
-        for name, codes in found.items():
-            same = (ours == np.asarray(codes).reshape(ours.shape)).all(axis=1).mean()
-            assert same >= ALIKE, f"{name} draws the same in {same:.0%} of the grids"
+        check_codes(found)
 
-    return Work(contenders, check, tokens=count * positions)
+    return Work(contenders, check, tokens=count * eager.positions)
+
+
+def prior_of_size(toy: bool) -> TransformerPrior:
+    """Make the prior, at its own size or a toy one."""
+    if toy:
+        return prior_of((2, 3), width=16, layers=2, heads=2)
+    return prior_of(GRID, **SIZES)
+
+
+def ours(prior: TransformerPrior, labels: np.ndarray) -> Callable[[], np.ndarray]:
+    """Make tinyvq's drawing of a grid for each label; -> codes (N,P,Q)."""
+    return lambda: sample_codes(prior, len(labels), labels, seed=SEED)
+
+
+def theirs(peer: Any, labels: np.ndarray, run: Any = None) -> Callable[[], Any]:
+    """Make PyTorch's drawing of the same; -> codes (N,T).
+
+    peer  a CachedTransformer; run as its `sample` takes it
+    """
+    import torch
+
+    given = torch.from_numpy(labels)
+    unit = torch.from_numpy(uniform(len(labels), peer.positions)).float()
+    return lambda: peer.sample(given, unit, run)
+
+
+def check_codes(found: Mapping[str, Any]) -> None:
+    """Raise AssertionError unless all have drawn our codes, but for a few grids."""
+    drawn = {name: np.asarray(codes) for name, codes in found.items()}
+    rows = {name: codes.reshape(len(codes), -1) for name, codes in drawn.items()}
+    for name, codes in rows.items():
+        same = (rows[OURS] == codes).all(axis=1).mean()
+        assert same >= ALIKE, f"{name} draws the same in {same:.0%} of the grids"
 
 
 def uniform(count: int, positions: int) -> np.ndarray:
@@ -91,36 +120,37 @@ def uniform(count: int, positions: int) -> np.ndarray:
 
 
 def compiled_sampling(
-    prior: TransformerPrior,
-    labels: torch.Tensor,
-    unit: torch.Tensor,
-    backend: str = "inductor",
-) -> Callable[[], torch.Tensor]:
+    prior: TransformerPrior, labels: np.ndarray, backend: str = "inductor"
+) -> Callable[[], Any]:
     """Make the drawing with what happens at a position compiled.
 
     backend  as torch.compile takes it; "eager" only traces, for a test
     """
+    import torch
+
+    from benchmarks.peers.torch_priors import CachedTransformer
+
     torch.compiler.reset()  # what is compiled for one case is no use to the next
     peer = CachedTransformer(prior, len(labels), whole=True)
     run = torch.compile(peer.logits, fullgraph=True, dynamic=False, backend=backend)
-    return or_left_out(lambda: peer.sample(labels, unit, run))
+    return or_left_out(theirs(peer, labels, run))
 
 
-def _check_logits(
-    prior: TransformerPrior, peer: CachedTransformer, labels: np.ndarray
-) -> None:
+def _check_logits(prior: TransformerPrior, peer: Any, labels: np.ndarray) -> None:
     """Raise AssertionError unless the logits of all positions agree."""
+    import torch
+
     count, positions = len(labels), peer.positions
     codes = Stream(SEED, "codes").integers(prior.num_codes, (count, positions))
     decoder = prior.decoder(labels, count)
-    ours, theirs = [], []
+    mine, peers = [], []
     for t in range(positions):
-        ours.append(decoder.next_logits(codes[:, t - 1] if t else None))
+        mine.append(decoder.next_logits(codes[:, t - 1] if t else None))
         before = codes[:, t - 1] if t else prior.num_codes + labels
         with torch.inference_mode():
             found = peer.logits(torch.tensor([t]), torch.from_numpy(before))
-        theirs.append(found.numpy())
-    assert_close({"tinyvq": np.stack(ours), "PyTorch": np.stack(theirs)}, SAME)
+        peers.append(found.numpy())
+    assert_close({OURS: np.stack(mine), "PyTorch": np.stack(peers)}, SAME)
 
 
 CASES = [

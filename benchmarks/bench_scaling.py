@@ -1,4 +1,4 @@
-"""How times grow: nearest code over N, M, D; a training step over batch and threads."""
+"""How times grow: nearest code over N, M, D; a step over batch, image and threads."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,8 +21,9 @@ SHAPES = dict.fromkeys(
 )
 BATCHES = (8, 32, 128)
 SIZE, CHANNELS = 28, 1
-# NUMBA_NUM_THREADS is the most that this process may use.
-THREADS = [n for n in (1, 2) if n <= numba.config.NUMBA_NUM_THREADS]
+SIZES, FEW = (16, 32, 64, 128), 8  # images in colour, few at once: the largest is large
+MOST = numba.config.NUMBA_NUM_THREADS  # that this process may use
+THREADS = [n for n in (1, 2) if n <= MOST]
 
 
 def at_threads(threads: int, run: Callable[[], Any]) -> Callable[[], Any]:
@@ -42,10 +43,19 @@ def at_threads(threads: int, run: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def build_step(batch: int, threads: int, toy: bool) -> Work:
-    """Make training steps of one batch size, on so many threads."""
+    """Make training steps of one batch size, on so many threads.
+
+    The roofs are those of all threads: only beside them a rate means something.
+    """
     work = bench_vqvae_step.build(SIZE, CHANNELS, toy, batch=batch, compiled=False)
     limited = {name: at_threads(threads, run) for name, run in work.contenders.items()}
-    return replace(work, contenders=limited)
+    flops = work.flops if threads == MOST else 0.0
+    return replace(work, contenders=limited, flops=flops)
+
+
+def build_size(size: int, toy: bool) -> Work:
+    """Make training steps on images of one size."""
+    return bench_vqvae_step.build(size, 3, toy, batch=FEW, compiled=False)
 
 
 CASES = [
@@ -66,5 +76,13 @@ CASES = [
         )
         for batch in BATCHES
         for threads in THREADS
+    ),
+    *(
+        Case(
+            f"scaling/vqvae_step-size-{size}",
+            f"VQ-VAE training step, {size}×{size}×3, batch {FEW}",
+            partial(build_size, size),
+        )
+        for size in SIZES
     ),
 ]

@@ -1,17 +1,25 @@
-"""A whole training step of the VQ-GAN `small`, both optimisers, against PyTorch."""
+"""A whole training step of the VQ-GAN `small`, both optimisers, against PyTorch.
+
+PyTorch is imported where it is needed: `ours` serves `bench_memory` too, in a process
+that has none.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.bench_vqvae_step import images
-from benchmarks.harness import Case, Work, assert_close
-from benchmarks.peers import LAYOUTS
-from benchmarks.peers.torch_vqgan import TorchGANStep, TorchVQGAN, patchgan_twin
-from benchmarks.peers.torch_vqvae import twin
+from benchmarks.harness import (
+    OURS,
+    Case,
+    Work,
+    assert_close,
+    not_at_toy_size,
+    or_left_out,
+)
+from benchmarks.roofs import flops_of
 from tinyvq.backends import beside
 from tinyvq.data import ImageData, Split
 from tinyvq.models import VQVAE
@@ -20,6 +28,8 @@ from tinyvq.tensor import Tensor
 from tinyvq.training.vqgan import VQGANOptions, VQGANTask
 
 BATCH = 8
+TOY = {"hidden": 8, "code_dim": 6, "num_codes": 16, "discriminator_width": 8}
+CHANNELS_LAST = "PyTorch channels_last"
 MEASURES = ("loss", "adaptive_weight", "discriminator_loss")
 SAME = 1e-3  # of each measure: the adaptive weight is a ratio of two float32 lengths
 
@@ -63,23 +73,24 @@ def spread(model: VQVAE, x: Tensor) -> None:
 
 def build(size: int, toy: bool) -> Work:
     """Make steps on random images, colour."""
-    sizes: dict[str, Any] = {}
-    if toy:
-        size = 16
-        sizes = {"hidden": 8, "code_dim": 6, "num_codes": 16, "discriminator_width": 8}
-    x = images(size, 3, 2 if toy else BATCH)
+    from benchmarks.peers import LAYOUTS
+
+    sizes: dict[str, Any] = TOY if toy else {}
+    x = images(16 if toy else size, 3, 2 if toy else BATCH)
     task = task_of(x, **sizes)
-    contenders = {"tinyvq": ours(task)}
-    for name, layout in LAYOUTS.items():
-        contenders[name] = _theirs(task, x, layout)
+    contenders = {OURS: ours(task)}
+    for name in LAYOUTS:
+        contenders[name] = theirs(peer_of(task, layout=name), x, name)
+    contenders["PyTorch compiled"] = not_at_toy_size if toy else compiled_step(task, x)
+    return Work(contenders, check, flops=flops_of(ours(task_of(x, **sizes))))
 
-    def check(found: Mapping[str, Any]) -> None:
-        for i, measure in enumerate(MEASURES):
-            values = {name: measures[i] for name, measures in found.items()}
-            assert values["tinyvq"] != 0, measure  # the adversary counts
-            assert_close(values, SAME)
 
-    return Work(contenders, check)
+def check(found: Mapping[str, Any]) -> None:
+    """Hold what all first steps measured against ours."""
+    for i, measure in enumerate(MEASURES):
+        values = {name: measures[i] for name, measures in found.items()}
+        assert values[OURS] != 0, measure  # the adversary counts
+        assert_close(values, SAME)
 
 
 def ours(task: OneBatch) -> Callable[[], tuple[float, ...]]:
@@ -93,25 +104,56 @@ def ours(task: OneBatch) -> Callable[[], tuple[float, ...]]:
     return step
 
 
-def _theirs(
-    task: OneBatch, x: np.ndarray, layout: torch.memory_format
-) -> Callable[[], tuple[float, ...]]:
-    peer = peer_of(task, layout=layout)
-    theirs = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
+def theirs(peer: Any, x: np.ndarray, layout: str) -> Callable[[], tuple[float, ...]]:
+    """Make PyTorch's step on images x (N,H,W,C); it returns what it measured.
+
+    peer    from `peer_of`
+    layout  a name in LAYOUTS
+    """
+    import torch
+
+    from benchmarks.peers import LAYOUTS
+
+    given = torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+    given = given.to(memory_format=LAYOUTS[layout])
 
     def step() -> tuple[float, ...]:
-        measures = peer.step(theirs, pressure=1.0)
+        measures = peer.step(given, pressure=1.0)
         return tuple(getattr(measures, name) for name in MEASURES)
 
     return step
 
 
-def peer_of(
-    task: OneBatch,
-    device: str = "cpu",
-    layout: torch.memory_format = torch.channels_last,
-) -> TorchGANStep:
-    """Make PyTorch's step with the weights of a task."""
+def compiled_step(
+    task: OneBatch, x: np.ndarray, backend: str = "inductor"
+) -> Callable[[], tuple[float, ...]]:
+    """Make PyTorch's step with model and discriminator, and their backward, compiled.
+
+    The decoder's last layer is not: see `TorchVQGAN.body`.
+
+    backend  as torch.compile takes it; "aot_eager" compiles nothing, for a test
+    """
+    import torch
+
+    torch.compiler.reset()  # what is compiled for one case is no use to the next
+    peer = peer_of(task)
+    for owner, name in ((peer.model, "body"), (peer.judge, "judge")):
+        run = torch.compile(
+            getattr(owner, name), fullgraph=True, dynamic=False, backend=backend
+        )
+        setattr(owner, name, run)
+    return or_left_out(theirs(peer, x, CHANNELS_LAST))
+
+
+def peer_of(task: OneBatch, device: str = "cpu", layout: str = CHANNELS_LAST) -> Any:
+    """Make PyTorch's step with the weights of a task: a TorchGANStep.
+
+    layout  of the weights, a name in LAYOUTS
+    """
+    from benchmarks.peers import LAYOUTS
+    from benchmarks.peers.torch_vqgan import TorchGANStep, TorchVQGAN, patchgan_twin
+    from benchmarks.peers.torch_vqvae import twin
+
     options, channels = task.options, task.images_of_step.shape[-1]
     hidden = {} if options.hidden is None else {"hidden": options.hidden}
     model = twin(task.model, TorchVQGAN, channels=channels, **hidden)
@@ -123,8 +165,8 @@ def peer_of(
         options.discriminator_norm == "batch",
     )
     return TorchGANStep(
-        model.to(device, memory_format=layout),
-        judge.to(device, memory_format=layout),
+        model.to(device, memory_format=LAYOUTS[layout]),
+        judge.to(device, memory_format=LAYOUTS[layout]),
         lr=options.lr,
         weight=options.adversarial_weight,
         eps=options.adaptive_eps,

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import (
+    OURS,
     Case,
     Work,
     assert_close,
     not_at_toy_size,
     or_left_out,
 )
+from benchmarks.roofs import flops_of
 from tinyvq.models import VQVAE
 from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor
@@ -56,20 +58,22 @@ def build(
     from benchmarks.peers.torch_vqvae import training_step, twin
 
     small = TOY if toy else {}
-    model = VQVAE.preset("conv", channels=channels, **small, **PLAIN)
+    model, counted = (
+        VQVAE.preset("conv", channels=channels, **small, **PLAIN) for _ in range(2)
+    )
     x = images(size, channels, 2 if toy else batch)
 
     def copy() -> Any:
         return twin(model, channels=channels, **small)
 
-    contenders = {"tinyvq": ours(model, x)}
+    contenders = {OURS: ours(model, x)}
     for name, layout in LAYOUTS.items():
         contenders[name] = training_step(copy(), x, layout, LR)
     if compiled:
         contenders["PyTorch compiled"] = (
             not_at_toy_size if toy else compiled_step(copy(), x)
         )
-    return Work(contenders, check)
+    return Work(contenders, check, flops=flops_of(ours(counted, x)))
 
 
 def build_restarts(size: int, toy: bool) -> Work:
@@ -87,7 +91,7 @@ def build_restarts(size: int, toy: bool) -> Work:
     model = VQVAE.preset("conv", channels=1, kmeans_start=True, **small, **codes)
     x = images(size, 1, 2 if toy else BATCH)
     model.quantizer.update(model(Tensor.wrap(x)).stats)
-    contenders = {"tinyvq": ours(model, x)}
+    contenders = {OURS: ours(model, x)}
     for name, layout in LAYOUTS.items():
         quantizer = VQPQuantizer.started(model.quantizer)
         peer = TorchVQVAE(
@@ -96,7 +100,8 @@ def build_restarts(size: int, toy: bool) -> Work:
         copy_weights(model, peer)
         name = name.replace("PyTorch", "vector-quantize-pytorch")
         contenders[name] = training_step(peer, x, layout, LR)
-    return Work(contenders, check)
+    counted = VQVAE.preset("conv", channels=1, **small, **codes, **PLAIN)
+    return Work(contenders, check, flops=flops_of(ours(counted, x)))
 
 
 def check(losses: Mapping[str, float]) -> None:

@@ -7,6 +7,7 @@ while after their call and would be charged to the next one. What counts is the 
 medians; the machine is shared and an absolute time means little.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ TURN = 0.03  # seconds that a turn of the fastest takes, about, ...
 MOST_CALLS = 30  # ... in no more calls than this
 IDLE = 0.02  # seconds before each call; OpenMP's pools spin for a few milliseconds
 OURS = "tinyvq"
+UNITS = {"ms": "ms", "s": "s", "mb": "MB", "faults": "faults"}  # as they are written
 
 Run = Callable[[], Any]
 
@@ -35,34 +37,44 @@ class Work:
                 cannot be had here raises LeftOutError
     check       takes what the first calls returned, by contender; raises AssertionError
                 unless all of them did the job
-    unit        "ms": calls are timed. "mb": a call returns what it measured itself, as
-                an attribute `megabytes`
+    unit        "ms": calls are timed. Others, seconds, megabytes or page faults: a call
+                measures a fresh process and returns what it read there as an attribute
+                `reading`
     flops       of one run, for the rate; 0 where a rate means nothing
     tokens      drawn by one run, likewise
+    most_rounds   for what takes so long that a few must do
     """
 
     contenders: Mapping[str, Run]
     check: Callable[[Mapping[str, Any]], None]
-    unit: Literal["ms", "mb"] = "ms"
+    unit: Literal["ms", "s", "mb", "faults"] = "ms"
     flops: float = 0.0
     tokens: int = 0
+    most_rounds: int = sys.maxsize
+
+    @property
+    def timed(self) -> bool:
+        """Whether calls are timed, and do not measure themselves."""
+        return self.unit == "ms"
 
 
 @dataclass(frozen=True)
 class Case:
     """A benchmark by name.
 
-    build  makes the work; its argument is whether a toy size will do (for the tests)
+    build    makes the work; its argument is whether a toy size will do (for the tests)
+    promise  the most that tinyvq may take, in the unit, where it promises something
     """
 
     name: str
     what: str
     build: Callable[[bool], Work]
+    promise: float | None = None
 
 
 @dataclass
 class Readings:
-    """Milliseconds, or megabytes, of one contender's calls.
+    """Milliseconds, or what else the unit is, of one contender's calls.
 
     first   of the first call, which may compile
     values  of all calls that count
@@ -89,9 +101,10 @@ def measure(work: Work, rounds: int) -> Measured:
     """Check the work, then measure all contenders by turns, `rounds` times.
 
     A turn is several calls where one is short, so that what it takes to wake a thread
-    pool is not what is measured. Memory is measured in a fresh process each time: there
-    the first call counts.
+    pool is not what is measured. What is read in a fresh process each time is read
+    once a turn, and there the first call counts.
     """
+    rounds = min(rounds, work.most_rounds)
     keep_freed_memory()  # of all contenders, as tinyvq does in training
     readings, left_out, results = {}, {}, {}
     for name, run in work.contenders.items():
@@ -103,11 +116,11 @@ def measure(work: Work, rounds: int) -> Measured:
         readings[name] = Readings(value)
     work.check(results)
     names = list(readings)
-    if work.unit == "mb":
+    if not work.timed:
         for reading in readings.values():
             reading.values.append(reading.first)
         rounds -= 1
-    calls = 1 if work.unit == "mb" else _calls_a_turn(work, names)
+    calls = _calls_a_turn(work, names) if work.timed else 1
     for k in range(rounds):
         shift = k % len(names)
         for name in names[shift:] + names[:shift]:  # each comes first in its turn
@@ -127,17 +140,19 @@ def _calls_a_turn(work: Work, names: list[str]) -> int:
 def summarise(work: Work, measured: Measured) -> dict[str, Any]:
     """Make the record of a case: medians, spread, and the ratio to the fastest peer.
 
-    A peer's median over ours: above 1 where ours takes less.
+    A peer's median over ours: above 1 where ours takes less. Page faults, of which
+    there should be none, have no ratio.
     """
     readings, unit = measured.readings, work.unit
-    record: dict[str, Any] = {"contenders": {}}
+    rounds = max(len(reading.values) for reading in readings.values())
+    record: dict[str, Any] = {"rounds": rounds, "contenders": {}}
     for name, reading in readings.items():
         low, high = np.percentile(reading.values, [25, 75])
         entry = {
             f"median_{unit}": round(reading.median, 4),
             f"quartiles_{unit}": [round(low, 4), round(high, 4)],
         }
-        if unit == "ms":
+        if work.timed:
             entry["first_ms"] = round(reading.first, 2)
         if work.flops:
             entry["gflops_a_second"] = round(work.flops / reading.median / 1e6, 1)
@@ -145,10 +160,10 @@ def summarise(work: Work, measured: Measured) -> dict[str, Any]:
             entry["tokens_a_second"] = round(1e3 * work.tokens / reading.median, 1)
         record["contenders"][name] = entry
     peers = {name: r for name, r in readings.items() if name != OURS}
-    if peers and OURS in readings:
+    if peers and OURS in readings and unit != "faults":
         best = min(peers, key=lambda name: peers[name].median)
         pairs = np.array(peers[best].values) / np.array(readings[OURS].values)
-        record["fastest_peer" if unit == "ms" else "leanest_peer"] = best
+        record["fastest_peer" if work.timed else "leanest_peer"] = best
         record["ratio"] = round(peers[best].median / readings[OURS].median, 3)
         record["ratio_quartiles"] = [
             round(float(q), 3) for q in np.percentile(pairs, [25, 75])
@@ -193,9 +208,9 @@ def assert_close(results: Mapping[str, Any], tolerance: float) -> None:
 
 
 def _read(work: Work, run: Run) -> tuple[float, Any]:
-    """Run once; return milliseconds or megabytes, and what the run returned."""
+    """Run once; return what was read, in the unit, and what the run returned."""
     began = time.perf_counter()
     result = run()
-    if work.unit == "mb":
-        return float(result.megabytes), result
-    return 1e3 * (time.perf_counter() - began), result
+    if work.timed:
+        return 1e3 * (time.perf_counter() - began), result
+    return float(result.reading), result

@@ -1,12 +1,13 @@
 """Write the tables and plots of benchmarks/README.md from the committed result files.
 
-`python -m benchmarks.report` writes; `--check` exits with 1 where a table is not what
-it would be.
+`python -m benchmarks.report` writes; `--check` exits with 1 where a table, or what a
+plot shows, is not what it would be.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 
 from benchmarks.__main__ import AREAS
 from benchmarks.gpu.tables import TABLES, of_gpus
-from benchmarks.harness import OURS
+from benchmarks.harness import OURS, UNITS
 from benchmarks.markdown import NOT_YET, source, table
+from benchmarks.plots import PLOTS, png, shows
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parent / "README.md"
@@ -54,48 +56,9 @@ def priors_table() -> str:
     return table(("nats a token", *splits), rows) + source(result["environment"])
 
 
-def curves_plot() -> bytes:
-    """Draw the same as lines."""
-    import io
-
-    from matplotlib.figure import Figure
-
-    runs = json.loads((RESULTS / "curves.json").read_text())["runs"]
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name in dict.fromkeys(run["contender"] for run in runs):
-        mine = [run["marks"] for run in runs if run["contender"] == name]
-        steps = [mark["step"] for mark in mine[0]]
-        errors = np.array([[mark["test_nmse"] for mark in m] for m in mine])
-        ours = name.startswith("tinyvq")
-        (line,) = axes.plot(
-            steps, errors.mean(axis=0), "o-", lw=2.5 if ours else 1.2, label=name
-        )
-        axes.fill_between(
-            steps,
-            errors.min(axis=0),
-            errors.max(axis=0),
-            color=line.get_color(),
-            alpha=0.15,
-        )
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=0.03)
-    axes.set_yticks([0.04, 0.06, 0.1, 0.2])
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
-    axes.set_xlabel("training step")
-    axes.set_ylabel("test nmse")
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
-
-
 Record = dict[str, Any]
+RATIO = "best peer / tinyvq"
 MEANS = ("nearest_code", "convolutions")  # areas whose ratios have a mean
-UNITS = {"median_ms": "ms", "median_mb": "MB"}
 
 
 def measured() -> Record:
@@ -105,24 +68,58 @@ def measured() -> Record:
 
 
 def machine() -> str:
-    """Say where all the areas were measured."""
+    """Say where all the areas were measured, and what is the most that was seen there.
+
+    A run that did not measure the roofs is told to be one.
+    """
     found = measured()
-    return source(found["environment"]).lstrip() if found["cases"] else NOT_YET
+    if not found["cases"]:
+        return NOT_YET
+    roofs = found.get("roofs")
+    told = (
+        f"The roofs: {roofs['peak_gflops_a_second']:,.0f} GFLOP/s in registers, "
+        f"{roofs['sgemm_gflops_a_second']:,.0f} GFLOP/s in NumPy's product of matrices "
+        f"(2048³, float32), {roofs['copy_gb_a_second']:.1f} GB/s copied."
+        if roofs
+        else "The roofs: not measured yet."
+    )
+    return f"{source(found['environment']).lstrip()}\n{told}\n"
+
+
+def rounds() -> str:
+    """Say of how many readings the figures are medians."""
+    found = measured()["cases"].values()
+    counts = {r["rounds"] for r in found if "rounds" in r}
+    if not counts:
+        return NOT_YET
+    low, high = min(counts), max(counts)
+    told = f"{low}" if low == high else f"{low} to {high}"
+    return f"Each figure is the median of {told} readings.\n"
 
 
 def area_table(area: str) -> str:
-    """Medians of all contenders, case by case, and the best peer's over ours."""
-    cases = measured()["cases"]
-    records = [r for name, r in cases.items() if name.startswith(f"{area}/")]
+    """Medians of all contenders, case by case, and the best peer's over ours.
+
+    Behind a median stands its share of the roof, where FLOPs and roof are known.
+    """
+    found = measured()
+    records = [r for name, r in found["cases"].items() if name.startswith(f"{area}/")]
     if not records:
         return NOT_YET
+    roof = found.get("roofs", {}).get("peak_gflops_a_second")
     names = list(dict.fromkeys(name for r in records for name in r["contenders"]))
     names.sort(key=lambda name: name != OURS)
+    peers = any("ratio" in r for r in records)  # or all are held against promises
+    last, of_record = (RATIO, ratio) if peers else ("promised", promise)
     rows = [
-        [r["what"], *(median(r["contenders"].get(name)) for name in names), ratio(r)]
+        [
+            r["what"],
+            *(median(r["contenders"].get(name), roof) for name in names),
+            of_record(r),
+        ]
         for r in records
     ]
-    text = table(["median of", *names, "best peer / tinyvq"], rows)
+    text = table(["median of", *names, last], rows)
     left_out = dict.fromkeys(
         f"{name} is left out: {why}."
         for r in records
@@ -135,34 +132,59 @@ def area_table(area: str) -> str:
     return text + "".join(f"\n{line}\n" for line in left_out)
 
 
-def median(entry: Record | None) -> str:
-    """Write a contender's median, with the rate where codes are drawn."""
+def median(entry: Record | None, roof: float | None = None) -> str:
+    """Write a contender's median, with its rate where codes are drawn.
+
+    roof  what its GFLOP/s are written as a share of
+    """
     if entry is None:
         return "–"
-    (key,) = UNITS.keys() & entry.keys()
-    value = entry[key]
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
-    text = f"{value:,.{digits}f} {UNITS[key]}"
+    unit = unit_of(entry)
+    text = amount(entry[f"median_{unit}"], unit)
     if "tokens_a_second" in entry:
         text += f", {entry['tokens_a_second']:,.0f} codes/s"
+    if roof and "gflops_a_second" in entry:
+        text += f", {entry['gflops_a_second'] / roof:.0%}"
     return text
 
 
+def unit_of(entry: Record) -> str:
+    """Find the unit of a contender's median."""
+    (unit,) = (unit for unit in UNITS if f"median_{unit}" in entry)
+    return unit
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a figure with three digits, page faults as a whole number."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    if unit == "faults":
+        digits = 0
+    return f"{value:,.{digits}f} {UNITS[unit]}"
+
+
+def promise(record: Record) -> str:
+    """Write what is promised of ours, in the unit of its median."""
+    unit = unit_of(record["contenders"][OURS])
+    return f"at most {record['promised']:g} {UNITS[unit]}"
+
+
 def ratio(record: Record) -> str:
-    """Write a ratio, its quartiles, and whose it is."""
+    """Write a ratio, its quartiles, and whose it is; or what is promised instead."""
+    if "ratio" not in record:
+        return f"promised: {promise(record)}" if "promised" in record else "–"
     low, high = record["ratio_quartiles"]
     best = record.get("fastest_peer") or record["leanest_peer"]
     return f"{record['ratio']:.2f} ({low:.2f}-{high:.2f}), {best}"
 
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[[], str]] = {
     "curves": curves_table,
     "priors": priors_table,
+    "rounds": rounds,
     "machine": machine,
     **{area: partial(area_table, area) for area in AREAS},
     **{f"gpu {part}": partial(of_gpus, part) for part in TABLES},
 }
-PLOTS = {"curves.png": curves_plot}
 
 
 def render(text: str) -> str:
@@ -175,18 +197,38 @@ def render(text: str) -> str:
     return text
 
 
+def read(name: str) -> Record:
+    """Read a result file."""
+    content: Record = json.loads((RESULTS / name).read_text())
+    return content
+
+
+def plots_are_current() -> bool:
+    """Tell whether all plots show what the result files say."""
+    return all(
+        shows((RESULTS / name).read_bytes(), plot.take(read(plot.result)))
+        for name, plot in PLOTS.items()
+    )
+
+
+def draw_plots() -> None:
+    """Draw all plots."""
+    for name, plot in PLOTS.items():
+        drawn = plot.take(read(plot.result))
+        (RESULTS / name).write_bytes(png(plot.draw(drawn), drawn))
+
+
 def main() -> int:
-    """Write the tables, or check them."""
+    """Write the tables and plots, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     now = README.read_text()
     wanted = render(now)
     if check:
-        return int(now != wanted)
+        return int(now != wanted or not plots_are_current())
     README.write_text(wanted)
-    for name, draw in PLOTS.items():
-        (RESULTS / name).write_bytes(draw())
+    draw_plots()
     return 0
 
 

@@ -124,8 +124,12 @@ class CachedTransformer:
         self.blocks = [_fused(w, f"blocks.{i}.") for i in range(len(prior.blocks))]
         self.norm = (w["norm.weight"], w["norm.bias"])
         self.head = (w["head.weight"].T.contiguous(), w["head.bias"])
-        shape = (2, count, prior.heads, p * q, width // prior.heads)
-        self.caches = [torch.zeros(shape) for _ in prior.blocks]  # (2,N,A,T,E)
+        self.cache_shape = (2, count, prior.heads, p * q, width // prior.heads)
+        self.make_caches()
+
+    def make_caches(self) -> None:
+        """Take memory for keys and values (2,N,A,T,E) of each block."""
+        self.caches = [torch.zeros(self.cache_shape) for _ in self.blocks]
 
     def logits(self, position: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         """Return logits (N,M) at a position (1,), given the tokens (N,) before it."""

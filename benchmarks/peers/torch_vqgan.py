@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.peers.torch_vqvae import TorchQuantizer, TorchVQVAE, copy_weights
+from benchmarks.peers.torch_vqvae import (
+    TorchOutput,
+    TorchQuantizer,
+    TorchVQVAE,
+    copy_weights,
+)
 from tinyvq.models import PatchGAN
 from tinyvq.training.vqgan import BETAS, DISCRIMINATOR_BETAS
 
@@ -134,6 +139,27 @@ class TorchVQGAN(TorchVQVAE):
         self.decoder = decoder(channels, code_dim, widths, 1)
         self.pixel_variance = pixel_variance
 
+    def forward(self, x: torch.Tensor) -> TorchOutput:
+        hidden, indices, quantizer_loss = self.body(x)
+        reconstruction = self.decoder[-1](hidden)  # (N,C,H,W)
+        mse = F.mse_loss(reconstruction, x)
+        loss = mse / self.pixel_variance + quantizer_loss
+        return TorchOutput(reconstruction, loss, mse, indices)
+
+    def body(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run all but the decoder's last layer; -> (N,K,H,W), indices, the loss.
+
+        Apart, so that it can be compiled and the last layer left as it is: the adaptive
+        weight wants two gradients of that layer alone, and what is compiled as one has
+        a backward that computes all of its gradients or none.
+        """
+        z = self.encoder(x).permute(0, 2, 3, 1)  # (N,P,Q,D)
+        quantized, indices, loss = self.quantizer(z)
+        hidden = quantized.permute(0, 3, 1, 2)
+        for layer in self.decoder[:-1]:
+            hidden = layer(hidden)
+        return hidden, indices, loss
+
 
 class TorchPatchGAN(nn.Module):
     """Convolutions, batch norms and leaky ReLUs; the logits of overlapping patches."""
@@ -209,8 +235,10 @@ class TorchGANStep:
         self.weight, self.eps = weight, eps
         self.lecam_weight, self.matching = lecam, matching
         self.lecam = TorchLeCAM()
-        self.adam = torch.optim.Adam(model.parameters(), lr, BETAS)
-        self.judge_adam = torch.optim.Adam(judge.parameters(), lr, DISCRIMINATOR_BETAS)
+        self.adam = torch.optim.Adam(model.parameters(), lr, BETAS, fused=True)
+        self.judge_adam = torch.optim.Adam(
+            judge.parameters(), lr, DISCRIMINATOR_BETAS, fused=True
+        )
 
     def step(self, x: torch.Tensor, pressure: float) -> StepMeasures:
         kept = [buffer.clone() for buffer in self.judge.buffers()]

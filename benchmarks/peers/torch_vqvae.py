@@ -280,7 +280,7 @@ def training_step(
     ->      a function that does one step and returns the loss
     """
     model.to(memory_format=layout)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
     images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
     forward = model if run is None else run
 
