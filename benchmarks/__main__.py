@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.harness import OURS, UNITS, Case, measure, summarise
 from benchmarks.record import RESULTS, environment, write_json
 from benchmarks.roofs import highest, measure_roofs
+from tinyvq.messages import no_such
 
 AREAS = (
     "nearest_code",
@@ -34,10 +35,12 @@ def cases(wanted: list[str]) -> list[Case]:
     for area in AREAS:
         if not wanted or any(w.split("/")[0] == area for w in wanted):
             found += import_module(f"benchmarks.bench_{area}").CASES
-    chosen = [c for c in found if not wanted or c.name.startswith(tuple(wanted))]
-    if not chosen:
-        sys.exit(f"error: no case {' '.join(wanted)}; the areas are {', '.join(AREAS)}")
-    return chosen
+    for word in wanted:
+        if not any(case.name.startswith(word) for case in found):
+            names = (*AREAS, *(case.name for case in found))
+            told = f"the areas are {', '.join(AREAS)}"
+            sys.exit(f"error: {no_such('case', word, names, told)}")
+    return [c for c in found if not wanted or c.name.startswith(tuple(wanted))]
 
 
 def run(case: Case, *, rounds: int, toy: bool) -> dict[str, Any]:

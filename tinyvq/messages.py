@@ -3,6 +3,7 @@
 Standard output is left to results, so that `--json` can be piped.
 """
 
+import difflib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,23 @@ T = TypeVar("T")
 def say(text: str) -> None:
     """Print a message."""
     print(text, file=sys.stderr, flush=True)
+
+
+def no_such(what: str, word: str, names: Iterable[str], told: str = "") -> str:
+    """Write that a name is not known, and which of those that are may be meant.
+
+    what  the names are of: "command"
+    told  where no name is near: where to find them; all of them by default
+    """
+    names = list(names)
+    near = [name for name in names if name.startswith(word)]
+    alike = difflib.get_close_matches(word, names, n=3, cutoff=0.7)
+    near += [name for name in alike if name not in near]
+    if near:
+        *others, last = near[:5]
+        either = f"{', '.join(others)} or {last}" if others else last
+        return f"there is no {what} {word}; do you mean {either}?"
+    return f"there is no {what} {word}; {told or 'there is: ' + ', '.join(names)}"
 
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:

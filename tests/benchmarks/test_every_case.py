@@ -1,6 +1,7 @@
 """Every benchmark, at a toy size: it is built, checked, measured and summarised."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -274,6 +275,19 @@ def test_a_promise_is_recorded_with_its_case(
     record = command.run(Case("startup/a", "work", build, 3.0), rounds=2, toy=True)
     assert record["promised"] == 3.0
     assert "2.50 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nearest_codes"], "nearest_codes; do you mean nearest_code?"),
+        (["memory", "sampl"], "sampl; do you mean sampling?"),
+        (["nothing"], f"nothing; the areas are {', '.join(command.AREAS)}"),
+    ],
+)
+def test_a_case_that_is_not_known_is_told(words: list[str], said: str) -> None:
+    with pytest.raises(SystemExit, match=f"^error: there is no case {re.escape(said)}"):
+        command.cases(words)
 
 
 def test_results_of_one_place_are_put_together(tmp_path: Path) -> None:

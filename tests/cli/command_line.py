@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,14 @@ def fails(*words: object) -> str:
     assert lines[0].startswith("error: ")
     assert "Traceback" not in result.err
     return "\n".join(lines)
+
+
+def misused(*words: object) -> str:
+    """Run a command that must fail as wrong usage; what it said, on one line."""
+    result = tinyvq(*words)
+    assert (result.status, result.out) == (2, ""), result.err
+    assert "Traceback" not in result.err
+    return " ".join(re.sub("[╭╮╰╯│─]", " ", result.err).split())
 
 
 def contents(folder: Path) -> dict[str, bytes]:

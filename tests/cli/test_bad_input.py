@@ -19,6 +19,8 @@ from training.run_examples import (
     train_words,
 )
 
+from tinyvq.cli._check import ALL_SPECS
+
 BadData = Callable[[Path], Path]
 
 
@@ -99,6 +101,16 @@ def test_pictures_of_different_sizes(tmp_path: Path) -> None:
     assert "000.png is 16×16, 001.png 20×20; --image-size 64, say, scales" in said
 
 
+def test_pictures_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
+    bad = pictures(tmp_path / "bad", 16, 16, 20)  # of different sizes, too
+    words = train_words(tmp_path / "run", bad)
+    for name in ("000.png", "b.jpg", "c.png"):
+        (bad / name).write_text("not a picture")
+    many = "files in {} are not PNG, JPEG or WebP pictures that can be read: "
+    said = fails(*words)
+    assert said == f"error: 3 {many.format(bad)}000.png, b.jpg, c.png"
+
+
 def test_too_few_images_for_a_split(tmp_path: Path) -> None:
     few = pictures(tmp_path / "few", 16)
     said = fails(*train_words(tmp_path / "run", few))
@@ -138,12 +150,6 @@ def test_settings_that_make_no_sense_leave_no_run_behind(
     succeeds(*train_words(run, images, steps=1))
 
 
-def test_a_count_below_one(trained: Path, tmp_path: Path) -> None:
-    out = tmp_path / "x.png"
-    said = fails("reconstruct", trained, "--out", out, "--count", 0)
-    assert "--count must be at least 1, got 0" in said
-
-
 def test_more_memory_than_there_is(images: Path, tmp_path: Path) -> None:
     said = fails(*train_words(tmp_path / "run", images, num_codes=10**13))
     assert said.startswith("error: not enough memory")
@@ -152,8 +158,19 @@ def test_more_memory_than_there_is(images: Path, tmp_path: Path) -> None:
 
 def test_names_that_are_not_known() -> None:
     assert "there is: fashion-mnist-5k" in fails("data", "fetch", "nothing")
-    assert "no check for 'nothing'; there is: add, " in fails("gradcheck", "nothing")
-    assert "--cases must be at least 1" in fails("gradcheck", "add", "--cases", 0)
+    said = fails("gradcheck", "nothing")
+    assert said == (
+        "error: there is no check nothing; `tinyvq gradcheck --help` names all"
+    )
+    listed = succeeds("gradcheck", "--help").out
+    assert "NAME is one of add, sub, " in listed
+    assert all(spec.name in listed for spec in ALL_SPECS)
+    for near, meant in (("huber", "huber_loss"), ("lay", "layer_norm")):
+        said = fails("gradcheck", near)
+        assert said == f"error: there is no check {near}; do you mean {meant}?"
+    said = fails("gradcheck", "VectorQuantizer")
+    assert said.startswith("error: there is no check VectorQuantizer; do you mean Vec")
+    assert said.count("VectorQuantizer(") == 5
 
 
 def test_an_unforeseen_error_of_the_system_is_one_line(

@@ -12,6 +12,7 @@ import pytest
 from cli.command_line import (
     contents,
     fails,
+    pictures,
     splits,
     succeeds,
 )
@@ -58,7 +59,10 @@ def test_what_is_not_a_run_folder(
     (tmp_path / "folder").mkdir()
     where = tmp_path / place
     said = fails(*use(command, where, images, tmp_path / "out"))
-    assert said == f"error: {where} is not a run folder: it has no config.json"
+    if place == "missing":
+        assert said == f"error: there is no {where}"
+    else:
+        assert said == f"error: {where} is not a run folder: it has no config.json"
     assert not (tmp_path / "out").exists()
 
 
@@ -258,6 +262,28 @@ def test_codes_of_another_model(trained: Path, images: Path, tmp_path: Path) -> 
     succeeds("encode", other, images, "--out", codes)
     said = fails("decode", trained, codes, "--out", tmp_path / "out")
     assert "was encoded by another model; its indices mean nothing to this one" in said
+
+
+def test_decode_writes_over_no_file_unless_told_to(
+    trained: Path, tmp_path: Path
+) -> None:
+    mine, codes = pictures(tmp_path / "mine", 16, 16, 16), tmp_path / "codes.npz"
+    succeeds("encode", trained, mine, "--out", codes)
+    (mine / "000.png").unlink()
+    (mine / "001.png").unlink()
+    (mine / "001.png").symlink_to(tmp_path / "nowhere")
+    before = contents(mine)
+    words = ["decode", trained, codes, "--out", mine]
+    assert fails(*words) == (
+        f"error: {mine / '001.png'} is there already, one of 2 that would be "
+        "overwritten; choose another --out, or add --overwrite"
+    )
+    assert contents(mine) == before  # not even what is not there
+    said = succeeds(*words, "--overwrite").err
+    assert said == f"wrote 3 pictures into {mine}\n"
+    after = contents(mine)
+    assert after.keys() == {"000.png", "001.png", "002.png"}
+    assert after["002.png"] != before["002.png"]
 
 
 def test_codes_in_a_grid_that_the_dense_model_has_not(

@@ -150,9 +150,12 @@ def test_a_name_that_is_nowhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(shipped, "FOLDER", folder / "given")
     said = fails("sample", "nothing-there")
     assert said == (
-        "error: nothing-there is not a run folder: it has no config.json; the runs "
-        f"that come with tinyvq are {', '.join(KINDS)}"
+        "error: there is no nothing-there; the runs that come with tinyvq are "
+        f"{', '.join(KINDS)}"
     )
+    # Not where one of them would not do.
+    for words in (["train", "vqvae", "--resume", "--out"], ["report"]):
+        assert fails(*words, "nothing-there") == "error: there is no nothing-there"
 
 
 @pytest.mark.parametrize(
@@ -172,5 +175,7 @@ def test_places_where_it_cannot_be_written(
 def test_what_is_no_run_cannot_be_exported(run: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = fails("export", tmp_path / run, "--out", tmp_path / "out")
-    assert said == f"error: {tmp_path / run} is not a run folder: it has no config.json"
+    no_run = f"{tmp_path / 'empty'} is not a run folder: it has no config.json"
+    why = {"missing": f"there is no {tmp_path / 'missing'}", "empty": no_run}
+    assert said == f"error: {why[run]}"
     assert not (tmp_path / "out").exists()

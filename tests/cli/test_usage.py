@@ -1,12 +1,13 @@
 """Help, wrong usage, and the exit status of each."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli.command_line import succeeds, tinyvq
+from cli.command_line import fails, misused, succeeds, tinyvq
 from training.run_examples import environment
 
 from tinyvq import cli as package
@@ -53,7 +54,125 @@ def test_an_unknown_command_is_wrong_usage(words: list[str]) -> None:
     result = tinyvq(*words)
     assert (result.status, result.out) == (2, "")
     unknown = words[0] if words[0].startswith("-") else words[-1]
-    assert result.err.startswith(f"error: there is no command '{unknown}'\n\nusage: ")
+    group = " ".join(["tinyvq", *words[: words.index(unknown)]])
+    listed = f"`{group} --help` lists them"
+    assert result.err == f"error: there is no command {unknown}; {listed}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        *[("smaple", "sample"), ("train vqgna", "vqgan"), ("prof", "profile")],
+        *[("data fech", "fetch"), ("comp", "complete or compile")],
+    ],
+)
+def test_a_command_that_is_nearly_right_is_told(words: str, meant: str) -> None:
+    result = tinyvq(*words.split())
+    assert (result.status, result.out) == (2, "")
+    typed = words.split()[-1]
+    assert result.err == (f"error: there is no command {typed}; do you mean {meant}?\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        *[("sample", "[OPTIONS] RUN"), ("augment", "[OPTIONS] RUN")],
+        *[("complete", "[OPTIONS] RUN"), ("interpolate", "[OPTIONS] RUN")],
+        *[("evaluate", "[OPTIONS] RUN"), ("reconstruct", "[OPTIONS] RUN")],
+        ("report", "RUN [--out PATH]"),
+        ("encode", "RUN IMAGES --out PATH [--fit] [--backend {cpu,cuda}]"),
+        ("decode", "RUN CODES --out PATH [--overwrite] [--backend {cpu,cuda}]"),
+        *[("export", "RUN --out PATH [--half]"), ("data fetch", "NAME")],
+        *[("emulate", "[OPTIONS] OP"), ("train prior", "[OPTIONS]")],
+        ("gradcheck", "[NAME ...] [--cases INT] [--seed INT] [--json]"),
+    ],
+)
+def test_usage_names_what_is_given(words: str, usage: str) -> None:
+    first = succeeds(*words.split(), "--help").out.splitlines()[0]
+    assert first == f"usage: tinyvq {words} [-h] {usage}"
+
+
+@pytest.mark.parametrize("words", [word for word in WORDS if word != "bench"])
+def test_no_help_shows_the_names_of_fields(words: str) -> None:
+    out = succeeds(*words.split(), "--help").out
+    groups = re.findall(r"╭─ (.*?) ─", out)
+    told = {"positional arguments", "options"}
+    assert set(groups) <= told | {
+        f"{n} options" for n in ("image", "sampling", "training")
+    }
+    assert "{None" not in out
+
+
+def test_the_help_of_a_prior_is_right_for_each_flag() -> None:
+    out = " ".join(
+        re.sub("[│─]", " ", succeeds("train", "prior", "--help").out).split()
+    )
+    assert (
+        "--no-cosine Keep the learning rate from falling to 0 along half a cosine. "
+        "(by default it falls)"
+    ) in out
+    assert re.search(r"--tokenizer RUN [^(]* \(required without --resume\)", out)
+    assert "(default: '')" not in out
+
+
+PICTURES = {
+    "sample": "sample RUN",
+    "complete": "complete RUN",
+    "interpolate": "interpolate RUN",
+    "reconstruct": "reconstruct RUN",
+    "profile": "profile vqvae",
+}
+
+
+@pytest.mark.parametrize("command", PICTURES)
+@pytest.mark.parametrize("name", ["b.jpg", "b.xyz", "b.png.npz"])
+def test_a_picture_bears_the_name_of_a_png(command: str, name: str) -> None:
+    """What is said comes before all work: there is no such run."""
+    said = misused(*PICTURES[command].split(), "--out", name)
+    assert f"--out must end in .png, got {name}" in said
+
+
+@pytest.mark.parametrize("name", ["b.png", "b.PNG", "b"])
+def test_other_names_of_a_picture(name: str) -> None:
+    assert fails("sample", "RUN", "--out", name).startswith("error: there is no RUN; ")
+
+
+WRONG_VALUES = {
+    "sample RUN --temperature -1": "--temperature must be at least 0 and finite",
+    "sample RUN --temperature nan": "--temperature must be at least 0 and finite",
+    "augment RUN --out x --temperature inf": "--temperature must be at least 0 and",
+    "sample RUN --top-k 0": "--top-k must be at least 1, got 0",
+    "complete RUN --top-p 0": "--top-p must be above 0 and at most 1, got 0.0",
+    "sample RUN --top-p 1.5": "--top-p must be above 0 and at most 1, got 1.5",
+    "sample RUN --grid 10": "--grid must be rows x columns, as 10x10, got '10'",
+    "sample RUN --grid 0x5": "--grid must be rows x columns",
+    "sample RUN --grid 101x100": "asks for 10,100 images in one picture, at most",
+    "sample RUN --grid 999999999x999999999": "images in one picture, at most 10,000",
+    "complete RUN --keep 1.5": "--keep must be in 0 .. 1, got 1.5",
+    "complete RUN --count 0": "--count must be at least 1, got 0",
+    "complete RUN --images 0": "--images must be at least 1, got 0",
+    "complete RUN --count 9999": "one picture holds at most 10,000 images",
+    "interpolate RUN --pairs 0": "--pairs must be at least 1, got 0",
+    "interpolate RUN --steps 1": "--steps must be at least 2, got 1",
+    "interpolate RUN --steps 9999": "one picture holds at most 10,000 images",
+    "augment RUN --out x --per-class 0": "--per-class must be at least 1, got 0",
+    "reconstruct RUN --out x --count 0": "--count must be at least 1, got 0",
+    "evaluate RUN --judge inception": "no judge inception; there is: squeezenet1.1, ",
+    "gradcheck add --cases 0": "--cases must be at least 1, got 0",
+    "train vqvae --out x --steps 0": "--steps must be at least 1, got 0",
+    "train prior --out x --width 0": "--width must be at least 1, got 0",
+    "train prior --out x --clip nan": "--clip must be finite, got nan",
+}
+
+
+@pytest.mark.parametrize("words", WRONG_VALUES)
+def test_a_wrong_value_is_wrong_usage_and_the_option_is_named(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before all work: there is no such run."""
+    monkeypatch.chdir(tmp_path)
+    assert WRONG_VALUES[words] in misused(*words.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -181,11 +181,29 @@ def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(
     tmp_path: Path,
 ) -> None:
     fill(tmp_path, numbered(20))
-    (tmp_path / "007.png").write_text("text")
-    (tmp_path / "013.png").write_text("text")
     path = tmp_path / "007.png"
+    path.write_text("text")
     message = problem(load, str(tmp_path))
     assert message == f"{path} is not a PNG, JPEG or WebP picture"
+
+
+def test_pictures_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
+    """Ten of them, in order, whatever is wrong with each."""
+    fill(tmp_path, numbered(40))
+    write_picture(tmp_path / "030.png", pixels(4, 6))  # of another size, after those
+    (tmp_path / "007.png").write_text("text")
+    whole = (tmp_path / "013.png").read_bytes()
+    (tmp_path / "013.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.webp").write_text("text")
+    message = problem(load, str(tmp_path))
+    many = f"files in {tmp_path} are not PNG, JPEG or WebP pictures that can be read"
+    assert message == f"3 {many}: 007.png, 013.png, below/a.webp"
+    for number in range(12):
+        (tmp_path / f"{number:03d}.png").write_text("text")
+    message = problem(load, str(tmp_path))
+    names = ", ".join(f"{number:03d}.png" for number in range(10))
+    assert message == f"14 {many}: {names} and 4 more"
 
 
 def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from tinyvq_kernels import CudaUnavailable
 
 from tinyvq.errors import TinyvqError
-from tinyvq.messages import say
+from tinyvq.messages import no_such, say
 from tinyvq.training.loop import Stopped
 
 # Each command: where its function is, and what it does. Loaded when it is called, so
@@ -99,15 +99,16 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _usage(path: list[str], commands: dict[str, Any], word: str) -> int:
-    """Print the commands; status 0 where they were asked for, else 2."""
+    """Print the commands, status 0; of an unknown word, what may be meant, status 2."""
+    if word not in ("-h", "--help"):
+        told = f"`{' '.join(path)} --help` lists them"
+        say(f"error: {no_such('command', word, commands, told)}")
+        return 2
     lines = [f"usage: {' '.join(path)} COMMAND ...   (COMMAND --help tells more)", ""]
     for name, found in commands.items():
         if isinstance(found, tuple):
             lines.append(f"  {name:<20} {found[1]}")
         else:
             lines += [f"  {f'{name} {n}':<20} {what}" for n, (_, what) in found.items()]
-    if word in ("-h", "--help"):
-        print("\n".join(lines))
-        return 0
-    say("\n".join([f"error: there is no command {word!r}", "", *lines]))
-    return 2
+    print("\n".join(lines))
+    return 0

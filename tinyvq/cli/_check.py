@@ -3,14 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import cleandoc
+from typing import Annotated
 
 from tinyvq_kernels import is_warm
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import check_counts, parse
 from tinyvq.errors import ConfigError, GradientError
 from tinyvq.losses import _specs as loss_specs
-from tinyvq.messages import say, track
+from tinyvq.messages import no_such, say, track
 from tinyvq.ops import _specs as op_specs
 from tinyvq.quantizers import _specs as quantizer_specs
 from tinyvq.testing import OpSpec, verify
@@ -29,7 +31,9 @@ class Gradcheck:
     against plain NumPy, adjoints, memory layouts, float32 against float64.
     """
 
-    names: Positional[tuple[str, ...]] = ()
+    names: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="[NAME ...]", help_behavior_hint="")
+    ] = ()
     """Which ones; all by default."""
     cases: int = 10
     """Random calls of each."""
@@ -38,12 +42,15 @@ class Gradcheck:
     json: bool = False
     """Print one JSON object to standard output."""
 
+    def __post_init__(self) -> None:
+        check_counts(cases=self.cases)
+
 
 def gradcheck(args: Sequence[str]) -> int:
     """Check every gradient; print a table of the worst errors."""
-    asked = parse(Gradcheck, args, "gradcheck")
-    if asked.cases < 1:
-        raise ConfigError(f"--cases must be at least 1, got {asked.cases}")
+    listed = f"NAME is one of {', '.join(spec.name for spec in ALL_SPECS)}."
+    what = f"{' '.join(cleandoc(Gradcheck.__doc__ or '').split())}\n\n{listed}"
+    asked = parse(Gradcheck, args, "gradcheck", what=what)
     chosen = _chosen(asked.names)
     compile_kernels()
     rows = {}
@@ -68,7 +75,8 @@ def _chosen(names: Sequence[str]) -> list[OpSpec]:
     known = {spec.name: spec for spec in ALL_SPECS}
     for name in names:
         if name not in known:
-            raise ConfigError(f"no check for {name!r}; there is: {', '.join(known)}")
+            told = "`tinyvq gradcheck --help` names all"
+            raise ConfigError(no_such("check", name, known, told))
     return [known[name] for name in names] if names else list(ALL_SPECS)
 
 

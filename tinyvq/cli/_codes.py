@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from tinyvq.backends import Backend
 from tinyvq.cli._images import OtherImages, open_model
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import RunFolder, parse
 from tinyvq.data import read_npz
-from tinyvq.errors import DataError
+from tinyvq.errors import DataError, FileError
 from tinyvq.files import make_folder, write_atomically
 from tinyvq.messages import say, track
 from tinyvq.models import VQVAE
@@ -25,7 +25,7 @@ from tinyvq.report import save_png
 from tinyvq.training.evaluation import BATCH, encoded
 from tinyvq.training.generation import decoded
 from tinyvq.training.progress import make_ready
-from tinyvq.training.trained import load_tokenizer
+from tinyvq.training.trained import load_tokenizer_of
 
 Array = npt.NDArray[Any]
 
@@ -34,9 +34,10 @@ Array = npt.NDArray[Any]
 class Encode:
     """Turn images into codes: an .npz of indices that `decode` turns back."""
 
-    run: Positional[Path]
-    """The run folder, or the name of a run that comes with tinyvq."""
-    images: Positional[str]
+    run: RunFolder
+    """The run folder, or the name of a run that comes with tinyvq; of a prior, its
+    tokenizer encodes."""
+    images: Annotated[Positional[str], arg(metavar="IMAGES")]
     """A built-in name, an idx file or folder, an .npz, or a folder of pictures."""
     out: Path
     """The .npz to write: indices (N,P,Q), and names and labels where there are any."""
@@ -50,7 +51,7 @@ def encode(args: Sequence[str]) -> int:
     """Encode images, of all splits, into an .npz."""
     asked = parse(Encode, args, "encode")
     which = OtherImages(asked.images, asked.fit)
-    model, _, images = open_model(load_tokenizer, asked.run, which, asked.backend)
+    model, _, images = open_model(load_tokenizer_of, asked.run, which, asked.backend)
     whole = images.everything()
     batches = -(-len(whole) // BATCH)
     coded = track(encoded(model, whole.images), "encoding", batches)
@@ -73,13 +74,15 @@ def encode(args: Sequence[str]) -> int:
 class Decode:
     """Turn codes back into pictures."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder of the same model that encoded, or the name of one that comes with
     tinyvq."""
-    codes: Positional[Path]
+    codes: Annotated[Positional[Path], arg(metavar="CODES")]
     """An .npz that `encode` wrote, or any with an array `indices` (N,P,Q)."""
     out: Path
     """The folder to write PNG pictures into."""
+    overwrite: bool = False
+    """Write over pictures that are there already."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
 
@@ -87,10 +90,12 @@ class Decode:
 def decode(args: Sequence[str]) -> int:
     """Decode an .npz of indices into a folder of PNGs."""
     asked = parse(Decode, args, "decode")
-    model, _, _ = load_tokenizer(asked.run, asked.backend)
+    model, _, _ = load_tokenizer_of(asked.run, asked.backend)
     arrays = read_npz(asked.codes)
     indices = _checked_indices(arrays, asked.codes, model)
     names = _checked_names(arrays, asked.codes, len(indices))
+    if not asked.overwrite:
+        _check_unused(asked.out, names)
     make_ready(asked.backend)
     batches = track(decoded(model, indices), "decoding", -(-len(indices) // BATCH))
     for name, image in zip(names, chain.from_iterable(batches), strict=True):
@@ -139,6 +144,16 @@ def _checked_names(arrays: dict[str, Array], path: Path, count: int) -> list[str
     if len(set(made)) < count:
         raise DataError(f"{path} gives two images one name, under names")
     return made
+
+
+def _check_unused(folder: Path, names: list[str]) -> None:
+    """Raise FileError where files that are to be written are there already."""
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there:
+        raise FileError(
+            f"{folder / there[0]} is there already, one of {len(there)} that would be "
+            "overwritten; choose another --out, or add --overwrite"
+        )
 
 
 def _stays_within(name: str) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from tinyvq import data
 from tinyvq.cli._parse import parse
@@ -38,7 +39,7 @@ def _how_to_get(name: str) -> str:
 class Fetch:
     """Download an image set, checking its checksums, or build it."""
 
-    name: Positional[str]
+    name: Annotated[Positional[str], arg(metavar="NAME")]
     """Its name, as `tinyvq data list` shows it."""
 
 

@@ -3,19 +3,19 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tinyvq_kernels
 from tinyvq_kernels import emulator, use_kernels, use_source
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from tinyvq.cli._parse import parse
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array
-from tinyvq.messages import say
+from tinyvq.messages import no_such, say
 from tinyvq.rng import Stream
 
 PREFIX = "cuda_emulated_"
@@ -36,13 +36,13 @@ class Emulate:
     races, reads of what nobody wrote, accesses outside of an array. Needs g++.
     """
 
-    op: Positional[str]
+    op: Annotated[Positional[str], arg(metavar="OP")]
     """The operation, such as matmul."""
-    variant: str | None = None
+    variant: Annotated[str | None, arg(metavar="RUNG")] = None
     """One rung of its ladder, such as tiled; all by default."""
     check: Literal["races", "memory", "orders", "all"] = "all"
     """What is looked for; orders runs the threads in other orders."""
-    source: Path | None = None
+    source: Annotated[Path | None, arg(metavar="FILE")] = None
     """A .cu file to run in the place of the shipped one of the same name."""
     json: bool = False
     """Print one JSON object to standard output."""
@@ -89,16 +89,10 @@ def _rungs(asked: Emulate) -> list[str]:
             rung = kernel.variant.removeprefix(PREFIX)
             ladders.setdefault(kernel.op, []).append(rung)
     if asked.op not in ladders:
-        raise ConfigError(
-            f"no CUDA kernels of {asked.op!r} to emulate; there is: "
-            f"{', '.join(sorted(ladders))}"
-        )
+        raise ConfigError(no_such("CUDA kernel", asked.op, sorted(ladders)))
     rungs = ladders[asked.op]
     if asked.variant is not None and asked.variant not in rungs:
-        raise ConfigError(
-            f"{asked.op} has no rung {asked.variant!r} to emulate; there is: "
-            f"{', '.join(rungs)}"
-        )
+        raise ConfigError(no_such(f"rung of {asked.op}", asked.variant, rungs))
     return rungs if asked.variant is None else [asked.variant]
 
 
@@ -135,8 +129,21 @@ def _run(
         use_kernels(**{asked.op: PREFIX + rung}),
     ):
         call(*given)
-    findings = [f for f in report.findings if f.kind in ASKED[asked.check]]
-    return Ran(rung, report.launches, findings)
+    shown = {} if asked.source is None else {asked.source.name: str(asked.source)}
+
+    def place(file: str) -> str:
+        """Name a file as its reader does: the one that was given by its own path."""
+        return shown.get(Path(file).name, file)
+
+    return Ran(
+        rung,
+        [replace(launch, file=place(launch.file)) for launch in report.launches],
+        [
+            replace(found, file=place(found.file))
+            for found in report.findings
+            if found.kind in ASKED[asked.check]
+        ],
+    )
 
 
 HEADS = (

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tyro.conf import Positional
-
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import RunFolder, parse
 from tinyvq.messages import say
 from tinyvq.training.export import export as export_run
 
@@ -16,7 +14,7 @@ class Export:
     """Write a run to give away: configuration and weights alone, for a prior with its
     tokenizer. It can be used wherever it is put, and not resumed."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder, or the name of a run that comes with tinyvq."""
     out: Path
     """The new folder to write."""

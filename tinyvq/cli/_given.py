@@ -6,29 +6,38 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, arg
 
 from tinyvq.backends import Backend
-from tinyvq.cli._images import PartOfImages, images_of_prior, open_model, part_of
-from tinyvq.cli._parse import parse
-from tinyvq.cli._sample import MOST_IMAGES, check_counts, labels_of_class
+from tinyvq.cli._images import (
+    PartOfImages,
+    images_of_prior,
+    open_autoencoder,
+    part_of,
+)
+from tinyvq.cli._parse import (
+    MOST_IMAGES,
+    RunFolder,
+    check_counts,
+    check_picture,
+    parse,
+)
+from tinyvq.cli._sample import labels_of_class
 from tinyvq.data import ImageData, Split
 from tinyvq.errors import ConfigError, DataError
 from tinyvq.messages import counting, say
-from tinyvq.models import VAE, VQVAE
 from tinyvq.report import image_grid, pick, save_png
 from tinyvq.training import generation
 from tinyvq.training.generation import Codes, Images, SamplingOptions
 from tinyvq.training.progress import make_ready
-from tinyvq.training.run import open_run
-from tinyvq.training.trained import TrainedPrior, load_autoencoder, load_prior
+from tinyvq.training.trained import TrainedPrior, load_prior
 
 
 @dataclass(frozen=True)
 class Complete:
     """Keep the upper part of images and draw the rest from a prior."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder of a prior, or the name of one that comes with tinyvq."""
     out: Path = Path("completed.png")
     """The picture to write, a PNG: a row an image, the original first, then what was
@@ -39,22 +48,28 @@ class Complete:
     """How many images."""
     count: int = 8
     """Completions of each."""
-    class_: Annotated[str | None, arg(name="class")] = None
+    class_: Annotated[str | None, arg(name="class", metavar="CLASS")] = None
     """Complete all as this class, by number or name; else each as its own. Where an
     image has none that the prior knows, each completion draws one, by how likely the
     class makes what is given."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
-    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
-    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+    which: Annotated[OmitArgPrefixes[PartOfImages], arg(name="image")] = field(
+        default_factory=PartOfImages
+    )
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+
+    def __post_init__(self) -> None:
+        check_picture(self.out)
+        check_counts(images=self.images, count=self.count)
+        _check_size(self.images * (self.count + 2))
+        if not 0 <= self.keep <= 1:
+            raise ConfigError(f"--keep must be in 0 .. 1, got {self.keep}")
 
 
 def complete(args: Sequence[str]) -> int:
     """Complete images whose upper part is given."""
     asked = parse(Complete, args, "complete")
-    check_counts(images=asked.images, count=asked.count)
-    if asked.images * (asked.count + 2) > MOST_IMAGES:
-        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
     trained = load_prior(asked.run, asked.backend)
     make_ready(asked.backend)
     images = images_of_prior(asked.which, asked.run, trained)
@@ -68,7 +83,7 @@ def complete(args: Sequence[str]) -> int:
             chosen.images.repeat(asked.count, axis=0),
             None if labels is None else labels.repeat(asked.count),
             asked.keep,
-            asked.how,
+            asked.sampling,
             on_progress=progress,
         )  # (images · count,H,W,C)
     made = made.reshape(len(chosen), asked.count, *made.shape[1:])
@@ -94,11 +109,17 @@ def _labels(
         return None
 
 
+def _check_size(count: int) -> None:
+    """Raise ConfigError where one picture would hold too many images."""
+    if count > MOST_IMAGES:
+        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
+
+
 @dataclass(frozen=True)
 class Interpolate:
     """Go from one image to another through the codes, or latents, between them."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder of a VQ-VAE, a VQ-GAN, a VAE or a prior, or the name of one that
     comes with tinyvq."""
     out: Path = Path("between.png")
@@ -110,26 +131,22 @@ class Interpolate:
     """Images from one to the other, both included."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
-    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
+    which: Annotated[OmitArgPrefixes[PartOfImages], arg(name="image")] = field(
+        default_factory=PartOfImages
+    )
+
+    def __post_init__(self) -> None:
+        check_picture(self.out)
+        check_counts(pairs=self.pairs)
+        _check_size(self.pairs * self.steps)
+        if self.steps < 2:
+            raise ConfigError(f"--steps must be at least 2, got {self.steps}")
 
 
 def interpolate(args: Sequence[str]) -> int:
     """Go from one image to another."""
     asked = parse(Interpolate, args, "interpolate")
-    check_counts(pairs=asked.pairs)
-    if asked.pairs * asked.steps > MOST_IMAGES:
-        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
-    model: VQVAE | VAE
-    if open_run(asked.run).kind == "prior":
-        trained = load_prior(asked.run, asked.backend)
-        make_ready(asked.backend)
-        model, own = trained.tokenizer, trained.data
-        images = images_of_prior(asked.which, asked.run, trained)
-    else:
-        model, options, images = open_model(
-            load_autoencoder, asked.run, asked.which, asked.backend
-        )
-        own = options.data
+    model, images, own = open_autoencoder(asked.run, asked.which, asked.backend)
     found = part_of(images, asked.which, own).images
     if len(found) < 2:
         raise DataError(

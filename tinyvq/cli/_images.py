@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from tyro.conf import arg
 
 from tinyvq import data
 from tinyvq.backends import Backend
@@ -12,9 +14,14 @@ from tinyvq.errors import ConfigError, DataError
 from tinyvq.models import VAE, VQVAE
 from tinyvq.training.options import ImageOptions
 from tinyvq.training.progress import make_ready
-from tinyvq.training.run import Run
+from tinyvq.training.run import Run, open_run
 from tinyvq.training.tokenizer import TokenizerOptions
-from tinyvq.training.trained import TrainedPrior, images_of
+from tinyvq.training.trained import (
+    TrainedPrior,
+    images_of,
+    load_autoencoder,
+    load_prior,
+)
 
 Model = TypeVar("Model", bound=VQVAE | VAE)
 
@@ -23,7 +30,7 @@ Model = TypeVar("Model", bound=VQVAE | VAE)
 class OtherImages:
     """The images to work on."""
 
-    data: str | None = None
+    data: Annotated[str | None, arg(metavar="IMAGES")] = None
     """Other images than those it was trained on."""
     fit: bool = False
     """Resize, crop and recolour other images to what the model takes."""
@@ -48,6 +55,22 @@ def open_model(
     model, options, run = load(folder, backend)
     make_ready(backend)
     return model, options, open_images(which, folder, options, run)
+
+
+def open_autoencoder(
+    folder: Path, which: OtherImages, backend: Backend
+) -> tuple[VQVAE | VAE, ImageData, str]:
+    """Load what turns images into others: of a prior's run, its tokenizer.
+
+    ->  the model, the run's images or other ones that suit it, and the name or place of
+        the run's
+    """
+    if open_run(folder).kind == "prior":
+        trained = load_prior(folder, backend)
+        make_ready(backend)
+        return trained.tokenizer, images_of_prior(which, folder, trained), trained.data
+    model, options, images = open_model(load_autoencoder, folder, which, backend)
+    return model, images, options.data
 
 
 def images_of_prior(

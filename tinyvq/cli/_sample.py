@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, arg
 
 from tinyvq.backends import Backend
 from tinyvq.cli._codes import write_npz
 from tinyvq.cli._images import OtherImages, images_of_prior
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import (
+    MOST_IMAGES,
+    RunFolder,
+    check_counts,
+    check_picture,
+    parse,
+)
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.files import make_folder
 from tinyvq.messages import counting, say, track
 from tinyvq.report import image_grid, save_png
 from tinyvq.training import generation
 from tinyvq.training.generation import Codes, Images, SamplingOptions
-from tinyvq.training.options import option
 from tinyvq.training.progress import make_ready
 from tinyvq.training.run import open_run
 from tinyvq.training.trained import (
@@ -29,20 +34,18 @@ from tinyvq.training.trained import (
     load_prior,
 )
 
-MOST_IMAGES = 10_000  # in one picture
-
 
 @dataclass(frozen=True)
 class Sample:
     """Make new images from a trained prior, or from noise by a VAE or a GAN."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder, or the name of a run that comes with tinyvq."""
     out: Path = Path("samples.png")
     """The picture to write, a PNG."""
-    grid: str = "10x10"
+    grid: Annotated[str, arg(metavar="ROWSxCOLUMNS")] = "10x10"
     """Rows x columns."""
-    class_: Annotated[str | None, arg(name="class")] = None
+    class_: Annotated[str | None, arg(name="class", metavar="CLASS")] = None
     """Images of this class alone, by number or name; else the classes in turn, from
     column to column."""
     nearest: bool = False
@@ -50,8 +53,14 @@ class Sample:
     nearest of all those."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
-    which: OmitArgPrefixes[OtherImages] = field(default_factory=OtherImages)
-    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+    which: Annotated[OmitArgPrefixes[OtherImages], arg(name="image")] = field(
+        default_factory=OtherImages
+    )
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+
+    def __post_init__(self) -> None:
+        check_picture(self.out)
+        _parse_grid(self.grid)
 
 
 def sample(args: Sequence[str]) -> int:
@@ -69,13 +78,13 @@ def sample(args: Sequence[str]) -> int:
             )
         model, _, _ = load_generator(asked.run, asked.backend)
         make_ready(asked.backend)
-        made = generation.from_noise(model, rows * columns, asked.how.seed)
+        made = generation.from_noise(model, rows * columns, asked.sampling.seed)
     elif run.kind == "prior":
         trained = load_prior(asked.run, asked.backend)
         make_ready(asked.backend)
         labels = labels_of_class(trained, asked.class_, rows * columns)
         among = _images_to_search(asked, trained) if asked.nearest else None
-        made = _draw(trained, labels, rows * columns, asked.how)
+        made = _draw(trained, labels, rows * columns, asked.sampling)
         if among is not None:
             made = _above_nearest(made, among)
     else:
@@ -153,7 +162,7 @@ def _above_nearest(made: Images, among: Images) -> Images:
 class Augment:
     """Write new images of every class: a folder a class, or one .npz with labels."""
 
-    run: Positional[Path]
+    run: RunFolder
     """The run folder of a prior that knows classes, or the name of one that comes with
     tinyvq."""
     out: Path
@@ -162,13 +171,15 @@ class Augment:
     """Images of each class."""
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
-    how: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+
+    def __post_init__(self) -> None:
+        check_counts(per_class=self.per_class)
 
 
 def augment(args: Sequence[str]) -> int:
     """Write new images of every class."""
     asked = parse(Augment, args, "augment")
-    check_counts(per_class=asked.per_class)
     trained = load_prior(asked.run, asked.backend)
     classes = trained.prior.num_classes
     if classes == 0:
@@ -182,7 +193,7 @@ def augment(args: Sequence[str]) -> int:
     make_ready(asked.backend)
     # Class by class in turn: the first so many of each are the same for any number.
     labels = np.arange(classes * asked.per_class) % classes
-    made = _draw(trained, labels, len(labels), asked.how)
+    made = _draw(trained, labels, len(labels), asked.sampling)
     if packed:
         write_npz(asked.out, {"images": made, "labels": labels})
     else:
@@ -200,10 +211,3 @@ def _folder_name(trained: TrainedPrior, label: int) -> str:
     names = trained.class_names
     word = re.sub(r"[^\w-]+", "-", names[label]) if label < len(names) else ""
     return f"{label:02d}-{word}".rstrip("-")
-
-
-def check_counts(**counts: int) -> None:
-    """Raise ConfigError unless each of some options is at least 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ConfigError(f"{option(name)} must be at least 1, got {count}")

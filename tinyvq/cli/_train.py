@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from tinyvq import report
 from tinyvq.cli._parse import parse
@@ -14,6 +14,7 @@ from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.messages import say
 from tinyvq.training import prior as priors
+from tinyvq.training import shipped
 from tinyvq.training.loop import Task, train
 from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.options import ImageOptions, RunOptions, option
@@ -42,10 +43,23 @@ class Train(Generic[Options]):
 
     out: Path
     """The run folder to make, or with --resume to go on with."""
-    options: OmitArgPrefixes[Options]
+    options: Annotated[OmitArgPrefixes[Options], arg(name="training")]
     resume: bool = False
     """Go on with the run in --out: its saved options win, only --steps, --backend
     and --tf32 may change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TypedPriorOptions(PriorOptions):
+    """What the user chooses of a prior."""
+
+    tokenizer: Annotated[
+        str, arg(metavar="RUN", help_behavior_hint="(required without --resume)")
+    ] = ""
+    """The run folder of the VQ-VAE or VQ-GAN whose codes it learns, or the name of one
+    that comes with tinyvq."""
+    cosine: Annotated[bool, arg(help_behavior_hint="(by default it falls)")] = True
+    """Keep the learning rate from falling to 0 along half a cosine."""  # --no-cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +149,7 @@ KINDS: dict[str, Kind] = {
         _on_images(VQGANTask, report.draw_sample, report.draw_results),
     ),
     "prior": Kind(
-        PriorOptions, "Train a prior over the codes of a tokenizer.", _prior_job
+        TypedPriorOptions, "Train a prior over the codes of a tokenizer.", _prior_job
     ),
     "vae": Kind(
         VAEOptions,
@@ -195,6 +209,7 @@ def run_kind(
 
 def _open_to_resume(name: str, out: Path) -> tuple[RunOptions, Run]:
     """Open a run of a kind that training can go on with; RunError where it cannot."""
+    shipped.check_there(out)
     saved, run = open_kind(out, {name: KINDS[name].options})
     if run.exported:
         raise RunError(

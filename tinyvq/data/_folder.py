@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000  # of one picture; beyond it, it is taken for an attack
+MOST_NAMED = 10  # of the files that cannot be read
 MAX_FILE = 8 * MAX_PIXELS  # bytes, as many as 16-bit RGBA takes unpacked
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
@@ -131,15 +132,46 @@ def _classes(paths: list[tuple[str, ...]], split_names: list[str]) -> list[str]:
 def _read_all(
     folder: Path, paths: list[Path], image_size: int | None
 ) -> list[_Picture]:
-    """Read pictures in threads, until one cannot be used; DataError names it."""
+    """Read pictures in threads; DataError names those that cannot be read.
+
+    From the first of those on, nothing else is kept or checked.
+    """
     pictures: list[_Picture] = []
+    problems: dict[Path, DataError] = {}
+
+    def attempt(path: Path) -> _Picture | DataError:
+        try:
+            return _read(path, image_size)
+        except DataError as problem:
+            return problem
+
     # Here and not in the threads: Python's warnings are global.
     with without_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = pool.map(lambda path: _read(path, image_size), paths)
-        for picture in track(read, "reading pictures", len(paths)):
-            pictures.append(picture)
-            _check_size(folder, paths, pictures)
+        read = pool.map(attempt, paths)
+        for path, found in zip(
+            paths, track(read, "reading pictures", len(paths)), strict=True
+        ):
+            if isinstance(found, DataError):
+                problems[path] = found
+            elif not problems:
+                pictures.append(found)
+                _check_size(folder, paths, pictures)
+    if problems:
+        raise _all_in_one(folder, problems)
     return pictures
+
+
+def _all_in_one(folder: Path, problems: dict[Path, DataError]) -> DataError:
+    """Name the files of a folder that cannot be read: one with the cause, or ten."""
+    first, *others = problems
+    if not others:
+        return problems[first]
+    names = [path.relative_to(folder).as_posix() for path in (first, *others)]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return DataError(
+        f"{len(names)} files in {folder} are not PNG, JPEG or WebP pictures that can "
+        f"be read: {', '.join(names[:MOST_NAMED])}{more}"
+    )
 
 
 def _check_size(folder: Path, paths: list[Path], pictures: list[_Picture]) -> None:

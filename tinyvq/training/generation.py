@@ -1,5 +1,6 @@
 """New images: from a prior's codes, from given halves, between two, from noise."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,18 @@ class SamplingOptions:
     """Draw from the so many likeliest codes alone."""
     top_p: float | None = None
     """Draw from the likeliest codes that together have this probability alone."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(
+                f"--temperature must be at least 0 and finite, got {self.temperature}"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"--top-k must be at least 1, got {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ConfigError(
+                f"--top-p must be above 0 and at most 1, got {self.top_p}"
+            )
 
 
 def draw_codes(

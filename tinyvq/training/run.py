@@ -142,10 +142,9 @@ def open_run(folder: Path) -> Run:
     folder = shipped.find(folder)
     config = folder / CONFIG
     if not config.is_file():
-        raise RunError(
-            f"{folder} is not a run folder: it has no config.json"
-            f"{shipped.known(folder)}"
-        )
+        if not folder.exists():
+            raise RunError(f"there is no {folder}{shipped.known(folder)}")
+        raise RunError(f"{folder} is not a run folder: it has no config.json")
     try:
         content = files.parse_json(files.read_bytes(config, _CONFIG_LIMIT))
         match content:

@@ -107,6 +107,21 @@ def load_tokenizer(
     return model.eval().to(backend), options, run
 
 
+def load_tokenizer_of(
+    folder: Path, backend: Backend = "cpu"
+) -> tuple[VQVAE, TokenizerOptions, Run]:
+    """Load the tokenizer that a run folder holds: a prior's run has a copy of its own.
+
+    ->  the tokenizer, in evaluation mode, its options, and its own run
+    """
+    if open_run(folder).kind != "prior":
+        return load_tokenizer(folder, backend)
+    tokenizer, its_options, its_run = tokenizer_of_prior(
+        *open_kind(folder, {"prior": PriorOptions})
+    )
+    return tokenizer.to(backend), its_options, its_run
+
+
 def load_newest(run: Run, into: Stateful, name: str) -> Checkpoint:
     """Restore one part of a run's newest checkpoint that verifies, and return that."""
     saved = checkpoint.load_latest(run.checkpoints)
