@@ -73,12 +73,15 @@ def options_of(folder: Path) -> dict[str, Any]:
 
 def beside(folder: Path) -> dict[str, int]:
     """Count what is learned beside the parameters: a codebook, an adversary's."""
-    arrays = load_latest(open_run(folder).checkpoints).arrays
+    run = open_run(folder)
+    arrays = load_latest(run.checkpoints).arrays
     adversary = [
         array.size
         for name, array in arrays.items()
         if name.startswith("discriminator.") and "running" not in name
     ]
+    if run.options.get("adversarial_weight") == 0:  # it is there, and does nothing
+        adversary = []
     codebook = arrays.get("model.quantizer.codebook")
     found = {"codebook": 0 if codebook is None else codebook.size}
     return found | {"adversary": sum(adversary)}

@@ -44,18 +44,21 @@ that no training has seen.
     make compare                       # piece by piece; what is done is not done again
     python -m benchmarks.compare.page  # this page, from benchmarks/results/compare/
 
-VAE, VQ-VAE and VQ-GAN share encoder, decoder and budget of images; the two that draw
-through codes have the same transformer prior; GAN and noise-driven VQ-GAN share
-generator and discriminator, but for the codebook. In the tables stands the mean over
-seeds, with the least and the most in brackets. Fréchet distances, coverage and density
-are over the features of SqueezeNet 1.1, which no loss here was made of, of 2,000 images
-a side; they compare with each other, and with no FID elsewhere. "Real images" are 2,000
-training images, evenly picked: what a perfect generator would score. A reconstruction's
-Fréchet distance is to its own originals, a new image's to others: they do not compare.
-"Sharpness" is the mean square of differences between neighbouring pixels, over that of
-test images; noise counts as sharpness, too. "Copied" is 0 where new images are nearest
-to a training image, by pixels, as often as unseen images are, and 1 where all are.
-Priors are not told a class, for no other contender is.
+VAE, VQ-VAE and VQ-GAN share encoder, decoder and budget of images; the VQ-VAE is the
+VQ-GAN without its adversary, optimiser and all. The two that draw through codes have
+the same transformer prior; GAN and noise-driven VQ-GAN share generator and
+discriminator, but for the codebook. Priors are not told a class, for no other contender
+is. All else is as it comes; it stands beside the pictures of each model.
+
+In the tables stands the mean over seeds, with the least and the most in brackets.
+Fréchet distances, coverage and density are over the features of SqueezeNet 1.1, which
+no loss here was made of, of at most 2,000 images a side; they compare with each other,
+and with no FID elsewhere. "Real images" are as many training images, evenly picked:
+what a perfect generator would score. A reconstruction's Fréchet distance is to its own
+originals, a new image's to others: they do not compare. "Sharpness" is the mean square
+of differences between neighbouring pixels, over that of test images; noise counts as
+sharpness, too. "Copied" is 0 where new images are nearest to a training image, by
+pixels, as often as unseen images are, and 1 where all are.
 """
 
 
@@ -118,6 +121,7 @@ SAMPLES = (
     Column("coverage", "samples.coverage"),
     Column("density", "samples.density"),
     Column("copied", "samples.copied"),
+    Column("images a side", "samples.images"),
 )
 NATS = (
     Column("nats a token, train", "nats.train.nats_per_token"),

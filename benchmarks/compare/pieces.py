@@ -26,7 +26,7 @@ MODELS: dict[str, Model] = {
     "vae": Model("vae", "VAE"),
     "gan": Model("gan", "DCGAN"),
     "noise-vqgan": Model("noise-vqgan", "noise-driven VQ-GAN"),
-    "vqvae": Model("vqvae", "VQ-VAE"),
+    "vqvae": Model("vqgan", "VQ-VAE"),
     "vqvae-prior": Model("prior", "VQ-VAE + prior", "vqvae"),
     "vqgan": Model("vqgan", "VQ-GAN"),
     "vqgan-prior": Model("prior", "VQ-GAN + prior", "vqgan"),
@@ -34,17 +34,19 @@ MODELS: dict[str, Model] = {
 
 # VAE, VQ-VAE and VQ-GAN have the same encoder and decoder, and see as many images.
 _SMALL = "--model small"
+# The VQ-VAE is the VQ-GAN without its adversary, so that nothing else differs.
+_ALONE = f"{_SMALL} --adversarial-weight 0"
 # Priors are not told the class of what they draw, for no other contender is.
 _PRIOR = "--labels ignore"
-# GANs wide enough to be comparable: without this they have a seventh of the others'
-# parameters, and of their time.
+# GANs large enough, and trained for long enough, to be comparable in parameters and in
+# time.
 _WIDE = "--hidden 128"
 WORDS: dict[str, dict[str, str]] = {
     "fashion-mnist": {
         "vae": f"{_SMALL} --steps 4000",
-        "gan": f"{_WIDE} --steps 4000",
-        "noise-vqgan": f"{_WIDE} --steps 4000",
-        "vqvae": f"{_SMALL} --steps 4000",
+        "gan": f"{_WIDE} --steps 8000",
+        "noise-vqgan": f"{_WIDE} --steps 8000",
+        "vqvae": f"{_ALONE} --steps 4000",
         "vqvae-prior": f"{_PRIOR} --steps 4000",
         "vqgan": f"{_SMALL} --steps 4000 --adversarial-start 1000",
         "vqgan-prior": f"{_PRIOR} --steps 4000",
@@ -53,13 +55,13 @@ WORDS: dict[str, dict[str, str]] = {
         "vae": f"{_SMALL} --steps 3000 --batch-size 8",
         "gan": f"{_WIDE} --steps 2000 --batch-size 32",
         "noise-vqgan": f"{_WIDE} --steps 2000 --batch-size 32",
-        "vqvae": f"{_SMALL} --steps 3000 --batch-size 8",
+        "vqvae": f"{_ALONE} --steps 3000 --batch-size 8",
         "vqvae-prior": f"{_PRIOR} --steps 1500 --batch-size 16",
         "vqgan": f"{_SMALL} --steps 3000 --batch-size 8 --adversarial-start 1000",
         "vqgan-prior": f"{_PRIOR} --steps 1500 --batch-size 16",
     },
     "photos": {
-        "vqvae": f"{_SMALL} --steps 3000 --batch-size 8",
+        "vqvae": f"{_ALONE} --steps 3000 --batch-size 8",
         "vqgan": f"{_SMALL} --steps 3000 --batch-size 8 --adversarial-start 1000",
     },
 }

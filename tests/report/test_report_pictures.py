@@ -205,6 +205,12 @@ def test_a_curve_without_validation() -> None:
     assert parse(curve_picture(given, PANELS["vqvae"])).shape == (360, 960, 3)
 
 
+def test_panels_without_measures_are_left_out() -> None:
+    """A VQ-GAN whose adversary has no weight logs what a VQ-VAE does."""
+    assert parse(curve_picture(records(), PANELS["vqgan"])).shape == (360, 960, 3)
+    assert parse(curve_picture([], PANELS["vqgan"])).shape == (360, 480 * 2, 3)
+
+
 def test_equal_records_make_equal_bytes() -> None:
     assert curve_picture(records(), PANELS["vqvae"]) == curve_picture(
         records(), PANELS["vqvae"]

@@ -87,10 +87,16 @@ class Panel:
 def curve_picture(
     records: Sequence[Mapping[str, Any]], panels: Sequence[Panel]
 ) -> bytes:
-    """Draw measures over the steps of a run, two panels a row."""
+    """Draw measures over the steps of a run, two panels a row.
+
+    Panels that there are no measures for are left out: of an adversary that has no
+    weight, say.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
+    known = {name for record in records for name in record if record[name] is not None}
+    panels = [p for p in panels if known & {name for name, _ in p.lines}] or panels[:1]
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(9.6, 3.6 * rows), layout="constrained")
     columns = min(2, len(panels))
@@ -108,7 +114,7 @@ def curve_picture(
         axes.set_xlabel("training step")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        if len(panel.lines) > 1:
+        if len(panel.lines) > 1 and axes.lines:
             axes.legend(frameon=False)
         if panel.log:
             axes.set_yscale("log")
