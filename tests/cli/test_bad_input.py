@@ -15,11 +15,12 @@ from cli.command_line import (
     succeeds,
     tinyvq,
 )
-from training.run_examples import (
-    train_words,
-)
+from required import library
+from training.run_examples import train_words
 
-from tinyvq.cli._check import ALL_SPECS
+library("tyro")
+
+from tinyvq.cli._check import ALL_SPECS  # noqa: E402
 
 BadData = Callable[[Path], Path]
 

@@ -14,7 +14,6 @@ from cli.command_line import contents, fails, figures, succeeds, tinyvq
 from cli.small_runs import SIDE, tiles
 from training.kind_examples import words_of, write_labelled
 
-from tinyvq.cli import _inspect
 from tinyvq.data import from_unit, load, read_npz, read_picture
 from tinyvq.errors import ConfigError, DataError
 from tinyvq.metrics import FeatureStatistics, frechet_distance
@@ -397,7 +396,7 @@ def test_a_judge_that_is_not_there_is_told_before_anything_is_measured(
     monkeypatch.setitem(JUDGES, "random-conv", lacking)
     judge.cache_clear()
     for name in ("measure", "evaluate_prior", "evaluate_codes"):
-        monkeypatch.setattr(_inspect, name, too_early)
+        monkeypatch.setattr(f"tinyvq.cli._inspect.{name}", too_early)
     said = fails("evaluate", folder / run, "--judge", "random-conv")
     assert said == "error: pip install its weights"
 

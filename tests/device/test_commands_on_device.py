@@ -71,7 +71,7 @@ def test_a_tokenizer_and_its_prior(cupy: Any, images: Path, tmp_path: Path) -> N
     codes = tmp_path / "codes.npz"
     same_files("reconstruct", tokenizer, out=tmp_path / "grid.png")
     same_files("encode", tokenizer, images, out=codes)
-    same_files("decode", tokenizer, codes, out=tmp_path / "decoded")
+    same_files("decode", tokenizer, codes, "--overwrite", out=tmp_path / "decoded")
     same_files("interpolate", tokenizer, "--pairs", 2, out=tmp_path / "between.png")
 
     run = trained("prior", tmp_path, tokenizer)

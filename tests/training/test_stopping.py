@@ -163,7 +163,7 @@ def test_ctrl_c_before_training_begins(
     from tinyvq.cli import _train
 
     stop = send(signal.SIGINT)
-    monkeypatch.setattr(_train, "make_ready", lambda backend: stop())
+    monkeypatch.setattr(_train, "make_ready", lambda backend, training: stop())
     assert main(train_words(tmp_path / "run", images)) == 130
     assert not (tmp_path / "run").exists()
 
