@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.markdown import geometric_mean
+
 KEY = "Source"  # of the hash among a PNG's texts
 Drawn = Mapping[str, Any]  # as JSON can write it
 
@@ -101,7 +103,7 @@ def draw_speedups(drawn: Drawn) -> Any:
         colours = ["C0" if ratio >= 1 else "C3" for ratio in ratios]
         axes.scatter(ratios, [y] * len(ratios), c=colours, alpha=0.6, lw=0, zorder=3)
         if len(ratios) > 1:
-            mean = float(np.exp(np.log(ratios).mean()))
+            mean = geometric_mean(ratios)
             axes.plot([mean] * 2, [y - 0.3, y + 0.3], color="black", lw=2)
     every = [ratio for ratios in drawn.values() for ratio in ratios]
     axes.set_xscale("log")

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.__main__ import AREAS
 from benchmarks.gpu.tables import TABLES, of_gpus
 from benchmarks.harness import OURS, UNITS
-from benchmarks.markdown import NOT_YET, source, table
+from benchmarks.markdown import NOT_YET, mean_line, source, table
 from benchmarks.plots import PLOTS, png, shows
 from benchmarks.record import RESULTS
 
@@ -126,9 +126,7 @@ def area_table(area: str) -> str:
         for name, why in r.get("left_out", {}).items()
     )
     if area in MEANS:
-        ratios = [r["ratio"] for r in records]
-        mean = float(np.exp(np.log(ratios).mean()))
-        text += f"\nGeometric mean of the ratios: {mean:.2f} ({len(ratios)} cases).\n"
+        text += mean_line([r["ratio"] for r in records])
     return text + "".join(f"\n{line}\n" for line in left_out)
 
 

@@ -17,6 +17,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def either(names: Iterable[str]) -> str:
+    """Name some of which one is meant: "vqvae, vqgan or vae"."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def no_such(what: str, word: str, names: Iterable[str], told: str = "") -> str:
     """Write that a name is not known, and which of those that are may be meant.
 
@@ -28,9 +34,7 @@ def no_such(what: str, word: str, names: Iterable[str], told: str = "") -> str:
     alike = difflib.get_close_matches(word, names, n=3, cutoff=0.7)
     near += [name for name in alike if name not in near]
     if near:
-        *others, last = near[:5]
-        either = f"{', '.join(others)} or {last}" if others else last
-        return f"there is no {what} {word}; do you mean {either}?"
+        return f"there is no {what} {word}; do you mean {either(near[:5])}?"
     return f"there is no {what} {word}; {told or 'there is: ' + ', '.join(names)}"
 
 

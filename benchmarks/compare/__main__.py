@@ -27,11 +27,12 @@ from tinyvq.data import ImageData
 from tinyvq.messages import say
 from tinyvq.training.checkpoint import load_latest
 from tinyvq.training.metrics_log import read
-from tinyvq.training.run import open_run
+from tinyvq.training.run import Run, open_run
 
 PICTURES = ROOT / "docs" / "results"
 QUICK_JUDGE, QUICK_MOST = "random-conv", 40
 WAYPOINTS = 60  # of a curve, about
+Log = list[dict[str, Any]]  # the lines of a run's metrics
 FAILED = 1  # the status of a command that could not do it
 
 
@@ -53,9 +54,9 @@ def train(words: list[str], folder: Path) -> None:
         raise Stopped(status)
 
 
-def curve(folder: Path) -> dict[str, list[float | None]]:
+def curve(log: Log) -> dict[str, list[float | None]]:
     """Thin a run's metrics out to some waypoints."""
-    records = [r for r in read(folder / "metrics.jsonl") if "loss" in r]
+    records = [line for line in log if "loss" in line]
     every = max(1, len(records) // WAYPOINTS)
     kept = records[every - 1 :: every]
     names = ("loss", "nmse", "adaptive_weight", "discriminator_loss", "gradient_norm")
@@ -65,15 +66,13 @@ def curve(folder: Path) -> dict[str, list[float | None]]:
     }
 
 
-def options_of(folder: Path) -> dict[str, Any]:
+def options_of(run: Run) -> dict[str, Any]:
     """Take what a run was trained with, but for where its files lie."""
-    options = open_run(folder).options
-    return {k: v for k, v in options.items() if k not in ("data", "tokenizer")}
+    return {k: v for k, v in run.options.items() if k not in ("data", "tokenizer")}
 
 
-def beside(folder: Path) -> dict[str, int]:
+def beside(run: Run) -> dict[str, int]:
     """Count what is learned beside the parameters: a codebook, an adversary's."""
-    run = open_run(folder)
     arrays = load_latest(run.checkpoints).arrays
     adversary = [
         array.size
@@ -87,25 +86,29 @@ def beside(folder: Path) -> dict[str, int]:
     return found | {"adversary": sum(adversary)}
 
 
-def seconds_of(folder: Path) -> float:
+def seconds_of(run: Run, log: Log) -> float:
     """Compute what the steps take where nothing else runs, from the logged rates.
 
     At the rate that a tenth of the log's lines reach: other work may have run beside,
     and validations stand between. Steps before an adversary trains are counted apart.
     """
-    options, lines = open_run(folder).options, read(folder / "metrics.jsonl")
-    seconds = 0.0
+    options, seconds = run.options, 0.0
     for judged in (False, True):
         rates = [
             line["images_per_second"]
-            for line in lines
+            for line in log
             if ("discriminator_loss" in line) == judged
         ]
         if rates:
-            steps = options["steps"] * len(rates) / len(lines)
+            steps = options["steps"] * len(rates) / len(log)
             quick = np.quantile([rate for rate in rates if rate], 0.9)
             seconds += float(steps * options["batch_size"] / quick)
     return seconds
+
+
+def runs_of(name: str, quick: bool) -> Path:
+    """Name the folder to train in where none is given: a quick run's is its own."""
+    return Path("runs", f"{name}-quick" if quick else name)
 
 
 def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -> None:
@@ -116,16 +119,18 @@ def do(piece: Piece, runs: Path, results: Path, pictures: Path, judged: Judge) -
     found = measure(folder, judged)
     if piece.seed == 0:  # one seed's pictures are enough
         keep_pictures(folder, found.shown, pictures / piece.name)
+    run = open_run(folder)
+    log = read(run.metrics)
     record = {
         "data": piece.data,
         "model": piece.model,
         "seed": piece.seed,
         "command": f"tinyvq {' '.join(piece.command(Path('runs')))}",
-        "options": options_of(folder),
-        "seconds": round(seconds_of(folder), 3),
-        "curve": curve(folder),
-        "steadiness": steadiness(read(folder / "metrics.jsonl")),
-        "beside": beside(folder),
+        "options": options_of(run),
+        "seconds": round(seconds_of(run, log), 3),
+        "curve": curve(log),
+        "steadiness": steadiness(log),
+        "beside": beside(run),
         **found.figures,
         "environment": environment() | {"threads": get_num_threads()},
     }
@@ -157,8 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=FOLDER)
     parser.add_argument("--pictures", type=Path, default=PICTURES)
     asked = parser.parse_args(argv)
-    if asked.runs is None:
-        asked.runs = Path("runs/compare-quick" if asked.quick else "runs/compare")
+    asked.runs = asked.runs or runs_of("compare", asked.quick)
     if asked.quick and asked.results == FOLDER:
         asked.results, asked.pictures = asked.runs / "results", asked.runs / "pictures"
     judged, worst = judging(asked.quick), 0

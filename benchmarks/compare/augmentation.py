@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.compare.__main__ import Stopped, train
+from benchmarks.compare.__main__ import Stopped, runs_of, train
 from benchmarks.compare.pieces import SEEDS
 from benchmarks.compare.records import FOLDER
 from benchmarks.record import environment, write_json
@@ -149,9 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, help="where to train; runs/augmentation")
     parser.add_argument("--results", type=Path, default=FOLDER)
     asked = parser.parse_args(argv)
-    asked.runs = asked.runs or Path(
-        "runs/augmentation-quick" if asked.quick else "runs/augmentation"
-    )
+    asked.runs = asked.runs or runs_of("augmentation", asked.quick)
     words, steps = (QUICK, 4) if asked.quick else (WORDS, STEPS)
     if asked.quick and asked.results == FOLDER:
         asked.results = asked.runs / "results"

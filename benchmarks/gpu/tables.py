@@ -2,13 +2,10 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from benchmarks.gpu.timing import Figures
-from benchmarks.markdown import NOT_YET, source, table
+from benchmarks.markdown import NOT_YET, geometric_mean, mean_line, source, table
 from benchmarks.record import RESULTS
 
 PRECISIONS = ("float32", "TF32")
@@ -64,8 +61,8 @@ def searches(cases: Figures) -> str:
     )
     return (
         table(head, rows)
-        + _mean(unasked, " for what runs unasked")
-        + _mean(by_name, " for the fastest rung")
+        + mean_line(unasked, " for what runs unasked")
+        + mean_line(by_name, " for the fastest rung")
     )
 
 
@@ -85,7 +82,7 @@ def convolutions(cases: Figures) -> str:
     rows = []
     for (part, precision), of_layers in ratios.items():
         worst = min(of_layers, key=lambda layer: of_layers[layer])
-        mean = _geometric_mean(of_layers.values())
+        mean = geometric_mean(of_layers.values())
         low = f"{of_layers[worst]:.2f}, {worst}"
         rows.append((part, precision, f"{mean:.2f}", low))
     text = table(("pass", "in", "cuDNN / tinyvq, mean", "worst layer"), rows)
@@ -96,7 +93,7 @@ def convolutions(cases: Figures) -> str:
             for ratio in of_layers.values()
             if p == precision
         ]
-        text += _mean(every, f" in {precision}")
+        text += mean_line(every, f" in {precision}")
     return text
 
 
@@ -138,12 +135,3 @@ def _of(found: Figures) -> Any:
 def _told(found: Figures, name: str) -> str:
     value = _ms(found, name)
     return f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms"
-
-
-def _geometric_mean(ratios: Iterable[float]) -> float:
-    return float(np.exp(np.log(list(ratios)).mean()))
-
-
-def _mean(ratios: list[float], what: str = "") -> str:
-    mean = _geometric_mean(ratios)
-    return f"\nGeometric mean of the ratios{what}: {mean:.2f} ({len(ratios)} cases).\n"

@@ -87,13 +87,21 @@ class TorchGANStep:
         self.adam = torch.optim.Adam(model.parameters(), lr, BETAS)
         self.judge_adam = torch.optim.Adam(judge.parameters(), lr, BETAS)
 
+    def make(self, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make images, and what they cost beside the verdict: here nothing."""
+        return self.model(noise), noise.new_zeros(())
+
+    def moved(self) -> None:
+        """Move what follows the generator's weights: here nothing."""
+
     def step(self, x: torch.Tensor, noise: torch.Tensor) -> Losses:
-        made = self.model(noise)
+        made, cost = self.make(noise)
         kept = [buffer.clone() for buffer in self.judge.buffers()]
-        verdict = _cross_entropy(self.judge(made), 1.0)
+        total = _cross_entropy(self.judge(made), 1.0) + cost
         self.adam.zero_grad()
-        verdict.backward()
+        total.backward()
         self.adam.step()
+        self.moved()
         # The generator's step leaves the running statistics of the judge as they were.
         for buffer, before in zip(self.judge.buffers(), kept, strict=True):
             buffer.copy_(before)
@@ -102,7 +110,7 @@ class TorchGANStep:
         loss = loss + _cross_entropy(self.judge(made.detach()), 0.0)
         loss.backward()
         self.judge_adam.step()
-        return Losses(verdict.item(), loss.item())
+        return Losses(total.item(), loss.item())
 
 
 def _cross_entropy(logits: torch.Tensor, wanted: float) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.peers.torch_gan import Losses, ToGrid, TorchGANStep, ToRow
+from benchmarks.peers.torch_gan import ToGrid, TorchGANStep, ToRow
 from benchmarks.peers.torch_vqvae import TorchQuantizer, TorchVQVAE, kmeans, nearest
 from tinyvq.rng import Stream
 
@@ -149,24 +149,9 @@ class TorchNoiseVQGAN(nn.Module):
 class TorchNoiseStep(TorchGANStep):
     """A GAN's step, whose generator has a quantizer's loss and moves its codes."""
 
-    def step(self, x: torch.Tensor, noise: torch.Tensor) -> Losses:
-        self.adam.zero_grad()
-        made, quantizer_loss = self.model(noise)
-        kept = [buffer.clone() for buffer in self.judge.buffers()]
-        total = cross_entropy(self.judge(made), 1.0) + quantizer_loss
-        total.backward()
-        self.adam.step()
+    def make(self, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        made, loss = self.model(noise)
+        return made, loss
+
+    def moved(self) -> None:
         self.model.quantizer.update()
-        # The generator's step leaves the running statistics of the judge as they were.
-        for buffer, before in zip(self.judge.buffers(), kept, strict=True):
-            buffer.copy_(before)
-        self.judge_adam.zero_grad()
-        loss = cross_entropy(self.judge(x), 1.0)
-        loss = loss + cross_entropy(self.judge(made.detach()), 0.0)
-        loss.backward()
-        self.judge_adam.step()
-        return Losses(total.item(), loss.item())
-
-
-def cross_entropy(logits: torch.Tensor, wanted: float) -> torch.Tensor:
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, wanted))

@@ -1,7 +1,7 @@
 """Open what a run has learned."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from tinyvq.errors import (
     ModuleError,
     RunError,
 )
-from tinyvq.messages import say
+from tinyvq.messages import either, say
 from tinyvq.models import VAE, VQVAE, Generator, Prior
 from tinyvq.training import checkpoint
 from tinyvq.training.checkpoint import Checkpoint
@@ -54,7 +54,7 @@ def open_kind(folder: Path, kinds: Mapping[str, type[T]]) -> tuple[T, Run]:
     run = open_run(folder)
     if run.kind not in kinds:
         raise RunError(
-            f"{folder} holds a {run.kind} run, a {_either(kinds)} run is needed"
+            f"{folder} holds a {run.kind} run, a {either(kinds)} run is needed"
         )
     if not _has_its_facts(run):
         raise RunError(f"{folder}/{CONFIG} has damaged facts: {run.facts}")
@@ -62,12 +62,6 @@ def open_kind(folder: Path, kinds: Mapping[str, type[T]]) -> tuple[T, Run]:
         return typed(run.options, kinds[run.kind]), run
     except (TypeError, ConfigError) as problem:
         raise RunError(f"{folder}/{CONFIG} does not fit: {problem}") from problem
-
-
-def _either(kinds: Iterable[str]) -> str:
-    """Name some kinds: "vqvae, vqgan or vae"."""
-    *others, last = kinds
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _has_its_facts(run: Run) -> bool:
