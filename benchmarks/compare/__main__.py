@@ -27,7 +27,7 @@ from tinyvq.data import ImageData
 from tinyvq.messages import say
 from tinyvq.training.checkpoint import load_latest
 from tinyvq.training.metrics_log import read
-from tinyvq.training.run import Run, open_run
+from tinyvq.training.run import CONFIG, Run, open_run
 
 PICTURES = ROOT / "docs" / "results"
 QUICK_JUDGE, QUICK_MOST = "random-conv", 40
@@ -46,7 +46,7 @@ class Stopped(Exception):
 
 def train(words: list[str], folder: Path) -> None:
     """Run a command that trains in a folder, or go on where it was stopped."""
-    if folder.exists():
+    if (folder / CONFIG).exists():  # what a kill left before it is no run yet
         words = [*words, "--resume"]
     say(f"tinyvq {' '.join(words)}")
     status = tinyvq(words)

@@ -21,6 +21,7 @@ from tinyvq.training.evaluation import evaluate
 from tinyvq.training.prior import PriorOptions
 from tinyvq.training.prior_evaluation import evaluate_prior
 from tinyvq.training.progress import compile_kernels
+from tinyvq.training.run import CONFIG
 from tinyvq.training.trained import load_prior, load_tokenizer
 from tinyvq.training.vqvae import VQVAEOptions
 
@@ -46,7 +47,7 @@ def demo(args: Sequence[str]) -> int:
     out = parse(Demo, args, "demo").out
     tokenizer, prior = out / "tokenizer", out / "prior"
     for folder in (tokenizer, prior):
-        if (folder / "config.json").exists():
+        if (folder / CONFIG).exists():
             raise RunError(
                 f"{folder} holds a run already; remove it or choose another --out"
             )
