@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from benchmarks.compare.__main__ import PICTURES
 from benchmarks.compare.claims import claims_table
-from benchmarks.compare.curves import curves
 from benchmarks.compare.failures import failures
 from benchmarks.compare.pieces import MODELS, WORDS
+from benchmarks.compare.plots import PLOTS, REAL
 from benchmarks.compare.records import (
     FOLDER,
     Record,
@@ -22,12 +22,14 @@ from benchmarks.compare.records import (
     at,
     number,
     of_seed,
+    real_images,
     results,
     spread,
     values,
 )
 from benchmarks.compare.side_by_side import side_by_side
 from benchmarks.markdown import NOT_YET, source, table
+from benchmarks.plots import png
 from benchmarks.record import ROOT
 from tinyvq.files import make_folder, write_atomically
 from tinyvq.report import save_png
@@ -168,14 +170,11 @@ def model_table(
 
 def samples_table(found: Results, data: str) -> str:
     """Make the table of new images, with what real ones score."""
-    real: list[tuple[str, ...]] = []
-    for model in MODELS:
-        for record in found.get((data, model), [])[:1]:
-            floor = record.get("samples", {}).get("floor")
-            if floor and not real:
-                figures = [at(floor, c.path.removeprefix("samples.")) for c in SAMPLES]
-                cells = ("–" if f is None else number(f) for f in figures)
-                real.append(("real images", *cells, "–"))
+    floor, real = real_images(found, data), []
+    if floor is not None:
+        figures = [at({"samples": floor}, column.path) for column in SAMPLES]
+        cells = ("–" if f is None else number(f) for f in figures)
+        real.append((REAL, *cells, "–"))
     return model_table(found, data, SAMPLES, real)
 
 
@@ -218,10 +217,11 @@ SIDES = ("reconstructions", "samples")
 def draw(found: Results) -> None:
     """Write the pictures that are made of several runs, for each data set."""
     for data in WORDS:
-        runs = {model: found.get((data, model), []) for model in MODELS}
-        if any(runs.values()):
+        if any(of == data for of, _ in found):
             make_folder(PICTURES)
-            write_atomically(PICTURES / f"{data}-curves.png", curves(runs))
+            for name, (take, plot) in PLOTS.items():
+                path, drawn = PICTURES / f"{data}-{name}.png", take(found, data)
+                write_atomically(path, png(plot(drawn), drawn))
         for what in SIDES:
             rows = side_by_side(what, PICTURES, data)
             if rows is not None:
@@ -285,7 +285,8 @@ def section(found: Results, data: str) -> str:
         "Each model, seed 0": gallery(found, data),
     }
     kept = {title: text for title, text in parts.items() if NOT_YET not in text}
-    return f"\n## {data}\n" + "".join(
+    glance = picture(f"{data}-glance", "all models at a glance, a dot a seed")
+    return f"\n## {data}\n\n{glance}" + "".join(
         f"\n### {title}\n\n{text}" for title, text in kept.items()
     )
 

@@ -42,6 +42,16 @@ def of_seed(records: Iterable[Record], seed: int) -> Record | None:
     return next((r for r in records if r["seed"] == seed), None)
 
 
+def real_images(found: Results, data: str) -> Record | None:
+    """Find what real images score as new ones: the same beside each model."""
+    for (of, _), records in found.items():
+        for record in records:
+            floor: Record | None = record.get("samples", {}).get("floor")
+            if of == data and floor:
+                return floor
+    return None
+
+
 def number(value: float) -> str:
     """Write three figures."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")

@@ -24,13 +24,23 @@ from benchmarks.compare.pieces import (  # noqa: E402
     Piece,
     pieces,
 )
+from benchmarks.compare.plots import PLOTS  # noqa: E402
 from benchmarks.compare.records import Results  # noqa: E402
+from benchmarks.plots import shows  # noqa: E402
 
 __all__ = ["one_thread"]
 
 
 def test_the_committed_page_is_what_the_result_files_say() -> None:
     assert page.page() == page.PAGE.read_text()
+
+
+def test_the_committed_plots_show_what_the_result_files_say() -> None:
+    found = records.results()
+    for data in {of for of, _ in found}:
+        for name, (take, _) in PLOTS.items():
+            drawn = (page.PICTURES / f"{data}-{name}.png").read_bytes()
+            assert shows(drawn, take(found, data))
 
 
 def test_each_data_set_has_tokenizers_before_their_priors() -> None:

@@ -1,4 +1,12 @@
-"""Stop before a NaN or infinite value spoils the model, and say where it came from."""
+"""Stop before a NaN or infinite value spoils the model, and say where it came from.
+
+A step on a GPU is queued, not done, when its Python returns, and to ask for one number
+is to wait for all. So a step asks once: `GuardedBackward` gathers the loss, the length
+of all gradients and the codebook search's own flags into one array, reads that, and
+only then lets an optimiser move. Where a figure is not finite, it goes through the same
+step again, op by op, and names the first op that made such a value: what costs nothing
+while all is well may be slow when it is not.
+"""
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping

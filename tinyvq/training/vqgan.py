@@ -127,6 +127,7 @@ class VQGANTask(TokenizerTask):
         self.optimizer.lr = options.rate(step, options.lr)
         pressure = options.pressure(step)
         self.pressed = pressure > 0
+        # In a place that stays: a recorded step goes on reading it there.
         self.pressure_now = self.pressure.fill(np.array(pressure))
         key = self.pressed
         found: tuple[VQVAEOutput, Measures]
@@ -142,6 +143,18 @@ class VQGANTask(TokenizerTask):
         )
 
     def _differentiate(self) -> tuple[Array, tuple[VQVAEOutput, Measures]]:
+        """Go forward; find two gradients at the images made; carry their sum back.
+
+        With x̂ the images made of x, the generator minimises
+
+            R(x̂) + share · weight · V(x̂) + quantizer_loss
+
+        R is the error of the reconstruction, V the discriminator's verdict, share grows
+        from 0 to 1. weight is a number made of both gradients, and no gradient goes
+        through it. So they are found first, g = ∂R/∂x̂ and p = ∂V/∂x̂, each by itself;
+        then g + share · weight · p goes back through decoder, codebook and encoder,
+        once. Here g is `gradient`, p is `push`.
+        """
         model, x, measures = self.model, self.x, Measures()
         output = model(x)
         made = to_be_judged(output.reconstruction)
@@ -166,7 +179,14 @@ class VQGANTask(TokenizerTask):
         return loss, (output, measures)
 
     def _weight(self, made: Tensor, gradient: Array, push: Array) -> Array:
-        """Weigh the adversary by two gradients (N,H,W,C) at the images made."""
+        """Weigh the adversary by two gradients (N,H,W,C) at the images made.
+
+        Adaptively: by their lengths at the decoder's last weights W, where
+
+            ∂R/∂W = (∂x̂/∂W)ᵀ g,  ∂V/∂W = (∂x̂/∂W)ᵀ p
+
+        are two walks back of one layer each.
+        """
         options = self.options
         if options.weighting == "fixed":
             fixed: Array = module_of(gradient).full((), options.adversarial_weight)

@@ -129,6 +129,17 @@ def phases_of(
                 yield Phase(rows, cols, row_sources, col_sources, window)
 
 
+def runs_of(rows: Ints, cols: Ints, width: int, channels: int) -> tuple[Ints, int]:
+    """List the offset of each run of values that a tile reads, and their length.
+
+    Columns that are neighbours make one run with all their channels.
+    """
+    starts = rows * width
+    if cols[-1] == cols.size - 1:
+        return starts * channels, cols.size * channels
+    return ((starts[:, None] + cols) * channels).reshape(-1), channels
+
+
 def _pad_image(
     images: Images, image: int, top: int, left: int, rows: int, cols: int, padded: Flat
 ) -> None:

@@ -9,8 +9,11 @@ runs of neighbouring input values times packed weights. Its geometry is a `Windo
                     gradient splits into stride² phases, each a stride-1 convolution of
                     gy with a part of the flipped kernel, written stride pixels apart.
 
-The weight gradient has pixels as its inner dimension: six kernel entries (r, s, c)
-times two vectors of output channels.
+Four taps, stride 2, padding 1, as the models use them: input rows 1, 3, 5, … meet taps
+2 and 0, rows 0, 2, 4, … taps 3 and 1; each is a convolution of gy with two taps, and
+nothing is multiplied by the zeros that a stride would put between gy's rows.
+
+The weight gradient is another walk, and stands in `direct_weights`.
 """
 
 import math
@@ -19,16 +22,9 @@ import numpy as np
 
 from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
-from tinyvq_kernels._layout import pack_columns, pack_panel
+from tinyvq_kernels._layout import pack_columns
 from tinyvq_kernels._simd import lanes_in
-from tinyvq_kernels._tile import (
-    LINK,
-    accumulate,
-    dot_rows,
-    multiply_panels,
-    outer_tile,
-    tile_width,
-)
+from tinyvq_kernels._tile import dot_rows, multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat, Ints
 from tinyvq_kernels.convolution._window import (
     Images,
@@ -37,7 +33,11 @@ from tinyvq_kernels.convolution._window import (
     images_of,
     pad_image,
     phases_of,
+    runs_of,
 )
+from tinyvq_kernels.convolution.direct_weights import conv2d_weight_grad
+
+__all__ = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad"]
 
 
 def conv2d(
@@ -87,39 +87,6 @@ def conv2d_input_grad(
     return gx
 
 
-def conv2d_weight_grad(
-    x: Array,
-    gy: Array,
-    kernel: tuple[int, int],
-    stride: int,
-    padding: int,
-    dilation: int,
-) -> Array:
-    """Run the weight gradient over groups of images, then add the groups up."""
-    rows, cols = kernel
-    n, height, wide, c = x.shape
-    k = gy.shape[3]
-    window = forward_window((height, wide), kernel, stride, padding, dilation)
-    width = tile_width(x.dtype)
-    inside = window.inside(height, wide)
-    read_w = wide if inside else (window.grid_w - 1) * stride + window.cols
-    taps, run = _runs(np.arange(rows) * dilation, np.arange(cols) * dilation, read_w, c)
-    entries = (taps[:, None] + np.arange(run)).reshape(-1)  # where each (r,s,c) reads
-    # Six rows of a tile are entries, its columns are k; of few k and many c, the other
-    # way round.
-    turned = 0 < k <= 6 and c > 0 and c % width == 0
-    down, across = (k, entries.size) if turned else (entries.size, k)
-    tiles, panels = -(-down // 6), -(-across // width)
-    groups = min(n, 8 if turned else max(1, -(-8 // max(panels, 1))))
-    parts = groups, panels, tiles * 6, width
-    partial = np.zeros(parts, x.dtype)
-    images = images_of(x), images_of(gy)
-    _weight_sums(*images, window, entries, inside, turned, parts, partial.reshape(-1))
-    gw = np.empty((rows, cols, c, k), x.dtype)
-    _add_groups(partial.reshape(-1), parts, down, across, turned, gw.reshape(-1))
-    return gw
-
-
 def _is_narrow(taps: Array) -> bool:
     """Tell whether a kernel (R,S,C,K) makes so few channels that dots are better."""
     lanes = tile_width(taps.dtype) // 2
@@ -139,17 +106,6 @@ def _pack(taps: Array) -> Flat:
     packed = np.empty(-(-columns // width) * length * width, taps.dtype)
     pack_columns(flat(taps), length, columns, width, packed)
     return packed
-
-
-def _runs(rows: Ints, cols: Ints, width: int, channels: int) -> tuple[Ints, int]:
-    """List the offset of each run of values that a tile reads, and their length.
-
-    Columns that are neighbours make one run with all their channels.
-    """
-    starts = rows * width
-    if cols[-1] == cols.size - 1:
-        return starts * channels, cols.size * channels
-    return ((starts[:, None] + cols) * channels).reshape(-1), channels
 
 
 def _run(
@@ -173,7 +129,7 @@ def _run(
         start[:k] = bias
     inside = window.inside(height, width)
     read_w = width if inside else (window.grid_w - 1) * window.step + window.cols
-    taps, run = _runs(rows, cols, read_w, c)
+    taps, run = runs_of(rows, cols, read_w, c)
     # Bands of output rows: at least 8 tasks a call where the size allows.
     band = min(window.grid_h, max(1, -(-n * window.grid_h // 8)))
     _gather(
@@ -231,105 +187,4 @@ def _gather_bands(
             )
 
 
-def _weight_sums_of_groups(
-    x: Images,
-    gy: Images,
-    window: Window,
-    entries: Ints,
-    inside: bool,
-    turned: bool,
-    parts: tuple[int, int, int, int],
-    partial: Flat,
-) -> None:
-    """Fill partial (groups, panels, 6 · tiles, tile width) with sums over images."""
-    c, k = x.channels, gy.channels
-    groups, panels, height, width = parts
-    pixels = window.grid_h * window.grid_w
-    read_h = (window.grid_h - 1) * window.step + window.rows
-    read_w = x.width if inside else (window.grid_w - 1) * window.step + window.cols
-    packs = not turned and k % width > 0  # the last panel is filled up with zeros
-    at_once = panels if turned else 1
-    for task in prange(groups * panels // at_once):
-        group, panel = task * at_once // panels, task * at_once % panels
-        # Where each output pixel reads in x, and where its k stand.
-        sources, others = np.empty(pixels, np.int64), np.empty(pixels, np.int64)
-        padded = np.zeros(0 if inside else read_h * read_w * c, partial.dtype)
-        columns = np.zeros(pixels * width if packs else 0, partial.dtype)
-        all_k = np.arange(k)
-        for image in range(
-            group * x.number // groups, (group + 1) * x.number // groups
-        ):
-            read = x.values if inside else padded
-            origin = ((image * x.height + window.top) * x.width + window.left) * c
-            if not inside:
-                origin = 0
-                pad_image(x, image, window.top, window.left, read_h, read_w, padded)
-            i = 0
-            for u in range(window.grid_h):
-                for v in range(window.grid_w):
-                    sources[i] = origin + (u * read_w + v) * window.step * c
-                    others[i] = i * width if packs else (image * pixels + i) * k
-                    i += 1
-            to = (group * panels + panel) * height * width
-            if turned:
-                for j in range(panels):
-                    here = to + j * height * width
-                    add_products(
-                        *(gy.values, others, all_k, read, sources, entries[j * width]),
-                        *(partial, here),
-                    )
-            elif packs:
-                first = image * pixels
-                pack_panel(gy.values, first, pixels, k, panel * width, width, columns)
-                add_products(read, sources, entries, columns, others, 0, partial, to)
-            else:
-                at = panel * width
-                add_products(read, sources, entries, gy.values, others, at, partial, to)
-
-
-def _add_products(
-    a: Flat,
-    rows: Ints,
-    entries: Ints,
-    w: Flat,
-    w_rows: Ints,
-    column: int,
-    partial: Flat,
-    to: int,
-) -> None:
-    """Add an image's sums over pixels, six entries of a by two vectors of w a tile."""
-    for first in range(0, rows.size, LINK):
-        last = min(first + LINK, rows.size)
-        for e in range(0, entries.size, 6):
-            sums = outer_tile(a, rows, first, last, entries, e, w, w_rows, column)
-            accumulate(sums, partial, to + e * 2 * lanes_in(w))
-
-
-def _sum_of_groups(
-    partial: Flat,
-    parts: tuple[int, int, int, int],
-    down: int,
-    across: int,
-    turned: bool,
-    gw: Flat,
-) -> None:
-    """Add the groups up, in order, into gw (down, across), or turned (across, down)."""
-    groups, panels, height, width = parts
-    for row in prange(down):
-        for panel in range(panels):
-            valid = min(width, across - panel * width)
-            total = np.zeros(width, partial.dtype)
-            for group in range(groups):
-                at = ((group * panels + panel) * height + row) * width
-                here = partial[at : at + width]
-                for j in range(width):
-                    total[j] += here[j]
-            for j in range(valid):
-                column = panel * width + j
-                gw[column * down + row if turned else row * across + column] = total[j]
-
-
-add_products = jit(_add_products)
 _gather = jit(_gather_bands, parallel=True)
-_weight_sums = jit(_weight_sums_of_groups, parallel=True)
-_add_groups = jit(_sum_of_groups, parallel=True)
