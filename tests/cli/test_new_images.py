@@ -79,6 +79,26 @@ def test_sample_under_each_image_its_nearest_training_image(
     np.testing.assert_array_equal(nearest, train[nearest_images(made, train)])
 
 
+def test_sample_of_a_vae_under_each_image_its_nearest(
+    folder: Path, labelled: Path, tmp_path: Path
+) -> None:
+    """What is drawn of noise is drawn as ever, and compared as what a prior draws."""
+    out, train = tmp_path / "new.png", load(str(labelled)).split("train").images
+    words = ["sample", folder / "vae", "--grid", "1x5", "--out", out]
+    succeeds(*words)
+    (alone,) = tiles(read_picture(out), 1, 5, SIDE)
+    for words_of_data in ([], ["--data", labelled]):
+        succeeds(*words, "--nearest", *words_of_data)
+        (pairs,) = tiles(read_picture(out), 1, 5, 2 * SIDE)
+        made, nearest = pairs[:, :SIDE, :, None], pairs[:, SIDE:, :, None]
+        np.testing.assert_array_equal(made[..., 0], alone)
+        among = load(str(labelled)).everything().images if words_of_data else train
+        np.testing.assert_array_equal(nearest, among[nearest_images(made, among)])
+    for option in (["--class", 1], ["--temperature", 0.5], ["--top-k", 3]):
+        assert "draws from noise alone: --class" in fails(*words, *option)
+    succeeds(*words, "--seed", 3)
+
+
 def test_sample_filters_as_asked(folder: Path, tmp_path: Path) -> None:
     """The likeliest code alone, said in three ways."""
     pictures = set()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from tinyvq.backends import Backend
 from tinyvq.cli._codes import write_npz
-from tinyvq.cli._images import OtherImages, images_of_prior
+from tinyvq.cli._images import OtherImages, images_of_prior, open_images
 from tinyvq.cli._parse import (
     MOST_IMAGES,
     RunFolder,
@@ -19,6 +19,7 @@ from tinyvq.cli._parse import (
     check_picture,
     parse,
 )
+from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.files import make_folder
 from tinyvq.messages import counting, say, track
@@ -71,30 +72,53 @@ def sample(args: Sequence[str]) -> int:
         raise ConfigError("--data is where --nearest looks: give that, too")
     run = open_run(asked.run)
     if run.kind in GENERATORS:
-        if asked.class_ is not None or asked.nearest:
-            raise ConfigError(
-                f"{asked.run} draws from noise alone: it knows neither --class nor "
-                "--nearest"
-            )
-        model, _, _ = load_generator(asked.run, asked.backend)
-        make_ready(asked.backend)
-        made = generation.from_noise(model, rows * columns, asked.sampling.seed)
+        made, among = _from_noise(asked, rows * columns)
     elif run.kind == "prior":
-        trained = load_prior(asked.run, asked.backend)
-        make_ready(asked.backend)
-        labels = labels_of_class(trained, asked.class_, rows * columns)
-        among = _images_to_search(asked, trained) if asked.nearest else None
-        made = _draw(trained, labels, rows * columns, asked.sampling)
-        if among is not None:
-            made = _above_nearest(made, among)
+        made, among = _from_prior(asked, rows * columns)
     else:
         raise RunError(
             f"{asked.run} holds a {run.kind} run, which turns images into codes; new "
             f"images need a prior: tinyvq train prior --tokenizer {asked.run} --out RUN"
         )
+    if among is not None:  # each above the one that is nearest to it: (N,2H,W,C)
+        nearest = among[generation.nearest_images(made, among)]
+        made = np.concatenate([made, nearest], axis=1)
     save_png(asked.out, image_grid(made, columns))
     say(f"wrote {asked.out}: {rows}×{columns} new images")
     return 0
+
+
+def _from_noise(asked: Sample, count: int) -> tuple[Images, Images | None]:
+    """Make images (N,H,W,C) by a VAE or a GAN; load what --nearest looks among."""
+    plain = replace(asked.sampling, seed=SamplingOptions.seed)
+    if asked.class_ is not None or plain != SamplingOptions():
+        raise ConfigError(
+            f"{asked.run} draws from noise alone: --class, --temperature, --top-k and "
+            "--top-p are for priors"
+        )
+    model, options, run = load_generator(asked.run, asked.backend)
+    make_ready(asked.backend)
+    among = None
+    if asked.nearest:
+        among = _among(open_images(asked.which, asked.run, options, run), asked)
+    return generation.from_noise(model, count, asked.sampling.seed), among
+
+
+def _from_prior(asked: Sample, count: int) -> tuple[Images, Images | None]:
+    """Make images (N,H,W,C) by a prior; load what --nearest looks among."""
+    trained = load_prior(asked.run, asked.backend)
+    make_ready(asked.backend)
+    labels = labels_of_class(trained, asked.class_, count)
+    among = None
+    if asked.nearest:
+        among = _among(images_of_prior(asked.which, asked.run, trained), asked)
+    return _draw(trained, labels, count, asked.sampling), among
+
+
+def _among(images: ImageData, asked: Sample) -> Images:
+    """Choose the images (N,H,W,C) that --nearest looks among."""
+    own = asked.which.data is None
+    return (images.split("train") if own else images.everything()).images
 
 
 def _parse_grid(text: str) -> tuple[int, int]:
@@ -142,20 +166,6 @@ def _draw(
             trained.prior, labels, count, how, on_progress=progress
         )
     return generation.decode(trained.tokenizer, codes)
-
-
-def _images_to_search(asked: Sample, trained: TrainedPrior) -> Images:
-    """Load the images (N,H,W,C) that --nearest looks among."""
-    images = images_of_prior(asked.which, asked.run, trained)
-    if asked.which.data is None:
-        return images.split("train").images
-    return images.everything().images
-
-
-def _above_nearest(made: Images, among: Images) -> Images:
-    """Put each image (N,H,W,C) above the one that is nearest to it -> (N,2H,W,C)."""
-    nearest = among[generation.nearest_images(made, among)]
-    return np.concatenate([made, nearest], axis=1)
 
 
 @dataclass(frozen=True)
