@@ -67,7 +67,7 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        """Return one gradient an input, None where `ctx.needs` is False."""
+        """Return a gradient an input; what `ctx.needs` does not ask for is not read."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
 

@@ -145,7 +145,13 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, arXiv:1412.6980)."""
+    """Adam (Kingma and Ba, arXiv:1412.6980).
+
+    m ← β1 m + (1 - β1) g,  v ← β2 v + (1 - β2) g²
+    p ← p - lr · m / (1 - β1ᵗ) / (√(v / (1 - β2ᵗ)) + eps)
+
+    In the order of its roundings: `tinyvq_kernels/optimizer/__init__.py`.
+    """
 
     slot_names = ("m", "v")
 

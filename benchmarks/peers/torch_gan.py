@@ -50,7 +50,7 @@ def generator(
         nn.Conv2d(d, 2 * hidden, 3, padding=1, bias=False),
         nn.BatchNorm2d(2 * hidden),
         nn.ReLU(),
-        nn.ConvTranspose2d(2 * hidden, hidden, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(2 * hidden, hidden, 4, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(hidden),
         nn.ReLU(),
         nn.ConvTranspose2d(hidden, channels, 4, stride=2, padding=1),

@@ -340,7 +340,8 @@ class Rung:
     run       the function, with the arguments of the operation's other variants
     what      what it changes against the rung before
     dtypes    the dtypes it takes
-    emulated  whether the emulator can run it: no inline PTX, no tensor cores
+    emulated  whether it can be had in the emulator: what has inline PTX only where it
+              has a plain form, too
     tf32      whether it rounds the factors of products to TF32
     """
 

@@ -23,11 +23,14 @@ LOG2_E = 1 / math.log(2)
 ROUND32, ROUND64 = 1.5 * 2.0**23, 1.5 * 2.0**52
 HIGH32, HIGH64 = 0.693359375, 0.6931471803691238
 LOW32, LOW64 = math.log(2) - HIGH32, 1.9082149292705877e-10
-MOST32, MOST64 = 88.0, 709.0  # e^x is finite up to here, and e^-x normal
+MOST32, MOST64 = 88.0, 709.0  # where x is cut: e^x is finite up to here
 
 
 def exponential(x: Any) -> Any:
-    """e^x of a float32 or float64; infinite above MOST, e^-MOST below -MOST."""
+    """e^x of a float32 or float64: infinite above MOST, 0 below -87.7 or -708.7.
+
+    There 2ⁿ would be no normal number, and the bits made for it are those of 0.
+    """
     return np.exp(x)
 
 

@@ -16,8 +16,9 @@ registers of AVX2. Fewer rows would load more per product, more would spill. AVX
 
 Products are added in links of LINK = 64, and the links one after another. A chain of
 L roundings is off by about u √(L/6) of the result where terms have random signs; cut
-into links it is √(64/6) and √(L/384) of them: four times less at L = 1,000. The search
-alone runs in one chain, because that is how its answer is defined. Each result is cut
+into links by u √(64/6 + L/384): three and a half times less at L = 1,000. The search
+runs in one chain, because that is how its answer is defined, and `dot_rows`, whose sums
+are as many chains as a vector has lanes, in one for each. Each result is cut
 in the same places wherever it stands in a tile and whichever thread computes it.
 """
 

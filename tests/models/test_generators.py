@@ -70,7 +70,7 @@ def test_the_weights_of_a_gan() -> None:
     """Dense with its norm, 3×3 with its norm, 4×4 with its norm, 4×4."""
     grid = 2 * 3 * 3
     dense = 5 * grid + grid + 2 * 3
-    decoder = 9 * 3 * 8 + 2 * 8 + 16 * 8 * 4 + 4 + 2 * 4 + 16 * 4 * 1 + 1
+    decoder = 9 * 3 * 8 + 2 * 8 + 16 * 8 * 4 + 2 * 4 + 16 * 4 * 1 + 1
     assert gan().num_parameters() == dense + decoder
 
 

@@ -1,9 +1,11 @@
-"""LeCAM: a regulariser that keeps a discriminator's verdicts near their running means.
+"""LeCAM: draws verdicts on real images to the mean of those on made ones, and back.
 
     R = mean (max(0, r - ā_f))² + mean (max(0, ā_r - f))²
 
-with ā_r and ā_f the running means of the logits of real and of made images. It holds a
-discriminator back that has few images and would learn them by heart.
+with ā_r and ā_f the running means of the logits of real and of made images: a real
+image's logit is not to be far above the mean of made ones, nor a made one's far below
+that of real ones. It holds a discriminator back that has few images and would learn
+them by heart.
 Source: Tseng et al., "Regularizing generative adversarial networks under limited data",
 arXiv:2104.03310, in the form of its authors' code, with max.
 """

@@ -83,8 +83,8 @@ class PatchGAN(Discriminator):
 
     Convolutions of 4×4: `layers` of stride 2, one more of stride 1, and one of stride 1
     to the logits, each of the two 1 smaller than what it sees. With 3 layers a logit
-    sees 70×70 pixels, with 2, 34×34. Weights are drawn from N(0, 0.02), batch norm's
-    from N(1, 0.02), biases are 0.
+    sees 70×70 pixels, with 2, 34×34. Weights are drawn from N(0, 0.02²), batch norm's
+    from N(1, 0.02²), biases are 0.
     Source: Isola et al., arXiv:1611.07004, section 6.1.2.
     """
 
@@ -205,7 +205,7 @@ def _layer(conv: Conv2d, normed: int) -> Sequential:
 
 
 def draw_normal(network: Module, rng: Stream) -> None:
-    """Draw weights from N(0, 0.02), batch norm's from N(1, 0.02); biases are 0."""
+    """Draw weights from N(0, 0.02²), batch norm's from N(1, 0.02²); biases are 0."""
     for _, module in network.named_modules():
         if isinstance(module, Conv2d | ConvTranspose2d | BatchNorm2d):
             mean = 1.0 if isinstance(module, BatchNorm2d) else 0.0

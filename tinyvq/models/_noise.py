@@ -25,9 +25,9 @@ class GAN(Generator):
     """Noise (N,Z) -> dense -> grid (N,P,Q,D) -> decoder -> images (N,H,W,C).
 
     DCGAN's generator (Radford et al., arXiv:1511.06434): transposed convolutions, batch
-    norm after each layer but the last, first weights from N(0, 0.02). Without batch
-    norm all noise soon makes the same image. It is the one of `NoiseVQGAN` without the
-    codebook, weight for weight.
+    norm after each layer but the last, the decoder's first weights from N(0, 0.02²).
+    Without batch norm all noise soon makes the same image. It is the one of
+    `NoiseVQGAN` without the codebook, weight for weight.
 
     image_size  (H, W), multiples of 4: the grid is H/4 × W/4
     hidden      channels of the decoder at half size; it has twice as many at the grid
@@ -127,11 +127,13 @@ def dense(
 
 def decoder(code_dim: int, hidden: int, channels: int, rng: Stream) -> Sequential:
     """Build grid (N,P,Q,code_dim) -> (N,4P,4Q,channels), before the last tanh."""
-    layers = Sequential(
+    layers = Sequential(  # batch norm would take a bias away again
         Conv2d(code_dim, 2 * hidden, 3, padding=1, bias=False, rng=rng),
         BatchNorm2d(2 * hidden),
         ReLU(),
-        ConvTranspose2d(2 * hidden, hidden, 4, stride=2, padding=1, rng=rng),
+        ConvTranspose2d(
+            2 * hidden, hidden, 4, stride=2, padding=1, bias=False, rng=rng
+        ),
         BatchNorm2d(hidden),
         ReLU(),
         ConvTranspose2d(hidden, channels, 4, stride=2, padding=1, rng=rng),

@@ -99,7 +99,7 @@ class VQVAE(Module):
         )
 
     def fingerprint(self) -> str:
-        """Name this very model: a hash of its weights and its codebook.
+        """Name this very model: a hash of all its parameters and buffers.
 
         Indices mean something only to the model that made them.
         """

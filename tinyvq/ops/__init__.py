@@ -1,6 +1,6 @@
 """Operations on tensors: each a Function, forward and backward side by side.
 
-Read `_arithmetic.py` first, then `_convolutions.py` and `_quantization.py`.
+Read `_arithmetic.py` first, then `_quantization.py` and `_convolutions.py`.
 """
 
 from tinyvq.ops import _operators

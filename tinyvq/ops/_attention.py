@@ -12,9 +12,10 @@ from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 @dataclass(frozen=True)
 class Attention(Function):
-    """y = softmax(q kᵀ / √E) v, for each item and head; causal: t sees 0 .. t only.
+    """y = softmax(q kᵀ / √E) v, for each item and head.
 
     q (N,A,T,E), k (N,A,S,E), v (N,A,S,F) -> (N,A,T,F); A heads
+    causal: query t sees the keys 0 .. S - T + t alone
     """
 
     causal: bool = False

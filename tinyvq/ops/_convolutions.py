@@ -47,9 +47,12 @@ class Conv2d(Function):
             x, w, b, stride=self.stride, padding=self.padding, dilation=self.dilation
         )
 
-    # y is linear in x, in w and in b; each gradient is an adjoint:
+    # y is linear in x, in w and in b, and the change of the loss is <gy, dy>. With
+    # h = p·stride + r·dilation - padding, and w alike of q and s,
+    #   dy[n,p,q,k] = Σ_rsc dx[n,h,w,c] w[r,s,c,k] + x[n,h,w,c] dw[r,s,c,k], + db[k]
+    # What stands beside each dx, dw and db in <gy, dy> is its gradient:
     #   gx[n,h,w,c]  sums gy[n,p,q,k] w[r,s,c,k] over all taps that read x[n,h,w,c]
-    #   gw[r,s,c,k]  sums x[n, p·stride + ..] gy[n,p,q,k] over all pixels (n,p,q)
+    #   gw[r,s,c,k]  sums x[n,h,w,c] gy[n,p,q,k] over all pixels (n,p,q)
     #   gb[k]        sums gy[n,p,q,k] over all pixels
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
         x, w = ctx.x, ctx.w

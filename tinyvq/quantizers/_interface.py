@@ -1,7 +1,7 @@
 """What every quantizer takes and returns.
 
-output = quantizer(z)              forward: looks up, never changes the codebook
-restarted = quantizer.update(output.stats)   once a step, after the optimiser's
+output = quantizer(z)                    forward: looks up, never changes the codebook
+update = quantizer.update(output.stats)  once a step, after the optimiser's
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,8 @@ class QuantizerStats:
 class QuantizerOutput:
     """The result of a quantizer's forward.
 
-    quantized   (..., D) what the decoder gets; its gradient reaches z
+    quantized   (..., D) what the decoder gets; its gradient reaches z (a soft
+                quantizer's in training alone)
     codes       (..., D) the codes before the straight-through
     indices     (...) int64, where z lives
     loss        what the quantizer adds to the model's loss

@@ -98,10 +98,10 @@ class SoftQuantizer(Module):
             )
 
     def _logits(self, rows: Tensor) -> Tensor:
-        """-|z - e|² / temperature (N, M), up to -|z|², which a softmax does not see.
+        """-|z - e|² / temperature (N, M), but for |z|², the same for all codes.
 
-        From the middle of the codes: seen from afar, squared distances would be small
-        differences of large products.
+        A softmax does not see that. z and e are counted from the middle of the codes:
+        seen from afar, squared distances would be small differences of large products.
         """
         middle = ops.mean(self.codebook.detach(), axis=0)  # (D,)
         z, codes = rows - middle, self.codebook - middle

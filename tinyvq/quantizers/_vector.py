@@ -104,8 +104,9 @@ class VectorQuantizer(Module):
         )
         self.codebook = Parameter(first) if learn == "gradient" else Buffer(first)
         # Running means, over the batches, of the count and the sum of each code, and of
-        # N/M, the count of the average code. They start at 0, so all are too small at
-        # first, by one factor, which cancels wherever one is held against another.
+        # N/M, the count of the average code. K-means gives them the first batch at its
+        # full weight. Without it they start at 0, so all are too small at first, by one
+        # factor, which cancels wherever one is held against another.
         self.cluster_size = Buffer(np.zeros(num_codes))
         self.embed_sum = Buffer(np.zeros((num_codes, code_dim)))
         self.average_size = Buffer(np.zeros(()))
@@ -220,8 +221,8 @@ class VectorQuantizer(Module):
         n = len(stats.vectors)
         average = self.average_size.array
         dead = np.flatnonzero(self._dead())
-        if n == 0:
-            return dead
+        if n == 0:  # nowhere to place them
+            return dead[:0]
         rng = self._rng.child("restart", int(self.updates.item()))
         # Distinct positions while they last.
         chosen = beside(np.resize(rng.permutation(n), dead.size), stats.vectors)

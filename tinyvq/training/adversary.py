@@ -144,7 +144,11 @@ def to_be_judged(images: Tensor) -> Tensor:
 
 
 def carry_back(images: Tensor, gradient: Array, *losses: Tensor) -> None:
-    """Differentiate losses, and something whose gradient at images is `gradient`."""
+    """Differentiate losses, and something whose gradient at images is `gradient`.
+
+    Σ images · gradient, where gradient is a constant, has that gradient at the images:
+    so one walk back carries on what others found there, and the losses' as well.
+    """
     total = ops.sum(images * Tensor.wrap(gradient))
     for loss in losses:
         total = ops.add(total, loss)

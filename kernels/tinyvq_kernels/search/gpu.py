@@ -1,7 +1,8 @@
 """Nearest-code search on CUDA: the host side of the rungs.
 
 Each allocates, runs `code_starts`, cuts the work into blocks and launches; what the
-kernels do is told in `nearest_code.cu` and `nearest_code_registers.cu`.
+kernels do is told in `nearest_code.cu`, `nearest_code_registers.cu` and
+`nearest_code_tensor.cu`.
 """
 
 from typing import Any, NamedTuple

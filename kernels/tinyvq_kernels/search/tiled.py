@@ -1,10 +1,10 @@
 """Nearest-code search on CPU cores: a matrix product that keeps only its maxima.
 
-Tiles of 6 vectors × 16 codes (float32) start at -|e|²/2 and run over d; each lane is
-the chain that the contract defines. After a panel of 16 codes every lane compares with
-the best score it has seen and keeps the panel's number; a row's 16 lanes are compared
-once, at the end. Codes are packed in panels of 16 columns, and a block of rows meets a
-panel while it is in cache.
+Tiles of 6 vectors × two registers of codes (32 in float32 with AVX-512, 16 with AVX2)
+start at -|e|²/2 and run over d; each lane is the chain that the contract defines. After
+a panel of so many codes every lane compares with the best score it has seen and keeps
+the panel's number; a row's lanes are compared once, at the end. Codes are packed in
+panels, and a block of rows meets a panel while it is in cache.
 """
 
 import numpy as np
