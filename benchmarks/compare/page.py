@@ -74,6 +74,11 @@ PRICE = """A prior needs its tokenizer, too. Seconds are of training alone, at t
 that a tenth of its intervals reached: other work ran beside.
 """
 
+ALONE = """The VQ-GAN's figure over that of the VQ-VAE of the same seed: the same
+network from the same weights, and the same images in the same order; the adversary is
+all that differs.
+"""
+
 STEADY = """In the second half of the steps, where an adversary has its full weight:
 unrest, the mean change of the validation error from one validation to the next, up or
 down, as a share; the error at the end over the least; the fewest codes in use.
@@ -116,6 +121,7 @@ RECONSTRUCTION = (
     Column("perceptual distance", "reconstruction.perceptual_distance"),
     Column("Fréchet", "reconstruction.frechet"),
 )
+ADVERSARY = tuple(c for c in RECONSTRUCTION if c.head not in ("PSNR, dB", "SSIM"))
 SAMPLES = (
     Column("Fréchet", "samples.frechet"),
     Column("Fréchet of its reconstructions", "reconstruction.frechet", True),
@@ -176,6 +182,23 @@ def samples_table(found: Results, data: str) -> str:
         cells = ("–" if f is None else number(f) for f in figures)
         real.append((REAL, *cells, "–"))
     return model_table(found, data, SAMPLES, real)
+
+
+def alone_table(found: Results, data: str) -> str:
+    """Hold the VQ-GAN against itself without its adversary, seed by seed."""
+    with_it, without = (found.get((data, model), []) for model in ("vqgan", "vqvae"))
+    rows = []
+    for record in with_it:
+        other = of_seed(without, record["seed"])
+        if other is not None:
+            pairs = [(at(record, c.path), at(other, c.path)) for c in ADVERSARY]
+            cells = [f"{a / b:.2f}" if a and b else "–" for a, b in pairs]
+            used = [
+                f"{at(r, 'reconstruction.codes_used'):.0f}" for r in (record, other)
+            ]
+            rows.append((str(record["seed"]), *cells, " and ".join(used)))
+    head = ("seed", *(c.head for c in ADVERSARY), "codes in use")
+    return table(head, rows) if rows else NOT_YET
 
 
 def augmentation_table() -> str:
@@ -278,6 +301,7 @@ def section(found: Results, data: str) -> str:
     parts = {
         "Reconstructions": model_table(found, data, RECONSTRUCTION)
         + side("reconstructions", data),
+        "What the adversary does": f"{ALONE}\n{alone_table(found, data)}",
         "New images": samples_table(found, data) + side("samples", data),
         "What the priors know": model_table(found, data, NATS),
         "How they learned": learned(found, data),

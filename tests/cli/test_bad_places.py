@@ -159,7 +159,7 @@ def test_an_option_that_conflicts_with_the_saved_one(
     said = fails("train", "vqvae", "--out", run, "--resume", f"--{option}", value)
     assert said.startswith(f"error: --{option} {value} conflicts with the run in {run}")
     assert (
-        f"which has {before}; with --resume only --steps, --backend and --tf32 may"
+        f"which has {before}; with --resume only --steps, --cooldown, --backend and "
         in said
     )
     assert contents(run) == files

@@ -28,7 +28,7 @@ KINDS = {
     "gradient": {"quantizer": "gradient"},
     "soft": {"quantizer": "soft", "kl_weight": 0.1},
     "dense": {"model": "dense"},
-    "schedule": {"warmup": 3},
+    "schedule": {"warmup": 3, "cooldown": 4},
     "restarts": {"restart_below": 0.99, "num_codes": 40, "decay": 0.5},
     "restarts of gradient": {
         "quantizer": "gradient",
@@ -55,6 +55,23 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
             assert main(resume_words(run, images, **KINDS[kind])) == 1
     assert main(resume_words(run, images, **KINDS[kind])) == 0
     assert_same_run(run, expected)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_that_has_ended_cools_down_as_one_that_was_to(
+    images: Path, tmp_path: Path
+) -> None:
+    """Until then the rate is the same, so the bits are."""
+    at_once, later = tmp_path / "at-once", tmp_path / "later"
+    longer = {"steps": STEPS + 4, "cooldown": 4}
+    assert main(train_words(at_once, images, **longer)) == 0
+    assert main(train_words(later, images)) == 0
+    assert main(resume_words(later, images, **longer)) == 0
+    assert_same_state(later, at_once, steps=STEPS + 4)
+    rates = [record["lr"] for record in untimed(at_once) if "lr" in record]
+    *before, third, last = rates  # every second step is logged; of 4 in 5 parts
+    assert set(before) == {before[0]}
+    assert [third, last] == pytest.approx([before[0] * 3 / 5, before[0] / 5])
 
 
 @pytest.mark.usefixtures("no_figures")

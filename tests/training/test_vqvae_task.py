@@ -46,7 +46,7 @@ def task_of(images: Path, **options: Any) -> VQVAETask:
         *[("steps", 0), ("batch_size", 0), ("batch_size", -1), ("log_every", 0)],
         *[("validate_every", 0), ("checkpoint_every", 0), ("picture_every", 0)],
         *[("image_size", 0), ("hidden", 0), ("num_codes", 0), ("code_dim", -3)],
-        *[("warmup", -1), ("lr", 0.0), ("lr", -1.0)],
+        *[("warmup", -1), ("cooldown", -1), ("lr", 0.0), ("lr", -1.0)],
         *[(name, float("nan")) for name in ("lr", "decay", "temperature")],
         *[(name, float("inf")) for name in ("lr", "kl_weight", "commitment")],
     ],
@@ -56,6 +56,11 @@ def test_an_option_out_of_its_range_is_named_as_it_is_typed(
 ) -> None:
     with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')} must be "):
         VQVAEOptions(**{name: value})
+
+
+def test_a_cosine_does_not_cool_down_as_well() -> None:
+    with pytest.raises(ConfigError, match=r"^--cooldown needs --no-cosine"):
+        VQVAEOptions(cosine=True, cooldown=3)
 
 
 @pytest.mark.parametrize(

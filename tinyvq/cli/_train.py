@@ -32,7 +32,12 @@ from tinyvq.training.vae import VAEOptions, VAETask
 from tinyvq.training.vqgan import VQGANOptions, VQGANTask
 from tinyvq.training.vqvae import VQVAEOptions, VQVAETask
 
-MAY_CHANGE = ("steps", "backend", "tf32")  # of a run's options, when it is resumed
+MAY_CHANGE = (
+    "steps",
+    "cooldown",
+    "backend",
+    "tf32",
+)  # of a run's options, when it is resumed
 
 Options = TypeVar("Options", bound=RunOptions)
 
@@ -45,8 +50,8 @@ class Train(Generic[Options]):
     """The run folder to make, or with --resume to go on with."""
     options: Annotated[OmitArgPrefixes[Options], arg(name="training")]
     resume: bool = False
-    """Go on with the run in --out: its saved options win, only --steps, --backend
-    and --tf32 may change."""
+    """Go on with the run in --out: its saved options win, only --steps, --cooldown,
+    --backend and --tf32 may change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,8 +232,8 @@ def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> Run
         if before != now and field.name not in MAY_CHANGE:
             raise ConfigError(
                 f"{option(field.name)} {now} conflicts with the run in {out}, which "
-                f"has {before}; with --resume only --steps, --backend and --tf32 may "
-                "change"
+                f"has {before}; with --resume only --steps, --cooldown, --backend and "
+                "--tf32 may change"
             )
     return asked
 

@@ -31,6 +31,9 @@ class RunOptions:
     """Steps over which the learning rate grows to its value."""
     cosine: bool = False
     """Let the learning rate fall to 0 along half a cosine."""
+    cooldown: int = 0
+    """Steps at the end over which the learning rate falls to 0, along a line. A run
+    that has ended can have them, too: --resume it with more --steps."""
     seed: int = 0
     """Fixes weights, data order and all that is drawn."""
     log_every: int = 10
@@ -53,7 +56,7 @@ class RunOptions:
         **dict.fromkeys(
             ("log_every", "validate_every", "checkpoint_every", "picture_every"), 1
         ),
-        "warmup": 0,
+        **dict.fromkeys(("warmup", "cooldown"), 0),
     }
 
     def __post_init__(self) -> None:
@@ -69,6 +72,10 @@ class RunOptions:
             if field.name.endswith("lr") and value <= 0:
                 raise ConfigError(f"{option(field.name)} must be above 0, got {value}")
 
+        if self.cosine and self.cooldown:
+            raise ConfigError(
+                "--cooldown needs --no-cosine: a cosine ends at 0 by itself"
+            )
         if self.tf32 and self.backend != "cuda":
             raise ConfigError("--tf32 is for a GPU: it needs --backend cuda")
 
@@ -88,9 +95,9 @@ class RunOptions:
 
     def rate(self, step: int, lr: float) -> float:
         """Compute a learning rate at a step, `lr` being its full value."""
-        return warmup_cosine(
-            step, lr, warmup=self.warmup, total=self.steps if self.cosine else None
-        )
+        total = self.steps if self.cosine else None
+        left = (self.steps + 1 - step) / (self.cooldown + 1)
+        return warmup_cosine(step, lr, warmup=self.warmup, total=total) * min(1.0, left)
 
 
 @dataclass(frozen=True)
