@@ -92,6 +92,7 @@ def draw_curves(drawn: Drawn) -> Any:
 def draw_glances(drawn: Drawn) -> Any:
     """Draw a dot a seed."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(5.5 * len(drawn), 4.6), layout="constrained")
     row = figure.subplots(1, len(drawn), squeeze=False)[0]
@@ -101,6 +102,9 @@ def draw_glances(drawn: Drawn) -> Any:
             across_up = zip(*pairs, strict=True)
             axes.scatter(*across_up, color=_colour(model), alpha=0.8, zorder=3)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_ylim(bottom=0)
         axes.set_title(f"{panel} (better: {best})", fontsize=10)
         axes.set_xlabel(across)

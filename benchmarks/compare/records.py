@@ -53,16 +53,18 @@ def real_images(found: Results, data: str) -> Record | None:
 
 
 def number(value: float) -> str:
-    """Write three figures."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+    """Write three figures; whole numbers whole."""
+    if abs(value) >= 100 or value == 0:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".")
 
 
 def spread(found: list[float]) -> str:
-    """Write a mean, and the least and the most where there are several."""
+    """Write a mean, and the least and the most where they differ."""
     if not found:
         return "–"
     mean = number(sum(found) / len(found))
-    if len(found) == 1:
+    if min(found) == max(found):
         return mean
     least, most = number(min(found)), number(max(found))
     return f"{mean} ({least}{' to ' if min(found) < 0 else '-'}{most})"
