@@ -66,8 +66,10 @@ pixels, as often as unseen images are, and 1 where all are.
 
 CLAIMED = """## What came of the claims
 
-Supported: the worst seed of one side is better than the best of the other. Not
-supported: the other way round. Undecided: the seeds overlap.
+Supported: whichever seeds are held against each other, one side is better. Not
+supported: the other side always is. Undecided: it hangs on the seeds. VQ-VAE and VQ-GAN
+of one seed begin from the same weights and see the same images in the same order: these
+two are held against each other seed by seed.
 """
 
 PRICE = """A prior needs its tokenizer, too. Seconds are of training alone, at the rate

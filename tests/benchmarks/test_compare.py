@@ -147,6 +147,26 @@ def test_a_claim_is_judged_by_all_seeds(
         assert verdict(more, found, "d")[0] == said  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ([0.9, 2.9, 1.9], "supported"),  # though 2.9 is above 1 and 2
+        ([1.1, 3.1, 2.1], "not supported"),
+        ([0.9, 3.1, 1.9], "undecided"),
+        ([0.9, 3.0, 1.9], "undecided"),
+    ],
+)
+def test_twins_are_held_against_each_other_seed_by_seed(
+    first: list[float], said: str
+) -> None:
+    found = {
+        ("d", "vqgan"): [record(frechet=value) for value in first],
+        ("d", "vqvae"): [record(frechet=value) for value in (1.0, 3.0, 2.0)],
+    }
+    claim = Claim("it is better", "vqgan", "vqvae", "samples.frechet", True)
+    assert verdict(claim, found, "d")[0] == said  # type: ignore[index]
+
+
 def test_what_failed_is_told_run_by_run() -> None:
     good = {
         "seed": 0,
