@@ -43,7 +43,7 @@ FAILURES = (
         lambda ratio: ratio > 1.1,
     ),
     Failure(
-        "mode collapse: new images cover less than a tenth of the test images, share",
+        "little covered: test images that have a new one near, share",
         lambda record: at(record, "samples.coverage"),
         lambda share: share < 0.1,
     ),
