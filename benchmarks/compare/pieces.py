@@ -41,6 +41,9 @@ _PRIOR = "--labels ignore"
 # GANs large enough, and trained for long enough, to be comparable in parameters and in
 # time.
 _WIDE = "--hidden 128"
+# In colour: larger images, fewer a step; the rate falls at the end, for few images a
+# step leave weights restless.
+_COLOUR = "--steps 3000 --batch-size 8 --cooldown 500"
 WORDS: dict[str, dict[str, str]] = {
     "fashion-mnist": {
         "vae": f"{_SMALL} --steps 4000",
@@ -52,17 +55,17 @@ WORDS: dict[str, dict[str, str]] = {
         "vqgan-prior": f"{_PRIOR} --steps 4000",
     },
     "emoji": {
-        "vae": f"{_SMALL} --steps 3000 --batch-size 8",
+        "vae": f"{_SMALL} {_COLOUR}",
         "gan": f"{_WIDE} --steps 2000 --batch-size 32",
         "noise-vqgan": f"{_WIDE} --steps 2000 --batch-size 32",
-        "vqvae": f"{_ALONE} --steps 3000 --batch-size 8",
+        "vqvae": f"{_ALONE} {_COLOUR}",
         "vqvae-prior": f"{_PRIOR} --steps 1500 --batch-size 16",
-        "vqgan": f"{_SMALL} --steps 3000 --batch-size 8 --adversarial-start 1000",
+        "vqgan": f"{_SMALL} {_COLOUR} --adversarial-start 1000",
         "vqgan-prior": f"{_PRIOR} --steps 1500 --batch-size 16",
     },
     "photos": {
-        "vqvae": f"{_ALONE} --steps 3000 --batch-size 8",
-        "vqgan": f"{_SMALL} --steps 3000 --batch-size 8 --adversarial-start 1000",
+        "vqvae": f"{_ALONE} {_COLOUR}",
+        "vqgan": f"{_SMALL} {_COLOUR} --adversarial-start 1000",
     },
 }
 QUICK_DATA = "fashion-mnist-5k"  # ships with tinyvq
