@@ -1,6 +1,7 @@
 """The plots of the comparison: what is drawn of a data set, and drawing it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,13 +15,27 @@ PANELS = {  # of the curves: their titles, and whether the axis is logarithmic
     "adaptive_weight": ("adaptive weight of the VQ-GAN's adversary", True),
     "gradient_norm": ("length of the gradients", True),
 }
-GLANCES = {  # two figures each, across and up, and where it is best
-    "reconstructions": ("mse", "perceptual distance", "left, below"),
-    "new images": ("Fréchet distance", "coverage", "left, above"),
-}
-PATHS = {
-    "reconstructions": ("reconstruction.mse", "reconstruction.perceptual_distance"),
-    "new images": ("samples.frechet", "samples.coverage"),
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A panel of two figures a dot: their names and paths, and where it is best."""
+
+    across: str
+    up: str
+    best: str
+    paths: tuple[str, str]
+
+
+GLANCES = {
+    "reconstructions": Glance(
+        *("mse", "perceptual distance", "left, below"),
+        ("reconstruction.mse", "reconstruction.perceptual_distance"),
+    ),
+    "new images": Glance(
+        *("Fréchet distance", "coverage", "left, above"),
+        ("samples.frechet", "samples.coverage"),
+    ),
 }
 REAL = "real images"
 COLOURS = {model: f"C{i}" for i, model in enumerate(MODELS)}
@@ -35,12 +50,12 @@ def curves(found: Results, data: str) -> Drawn:
 def glances(found: Results, data: str) -> Drawn:
     """Take two figures a seed: by panel and model, a list of pairs."""
     drawn = {
-        panel: _of_models(found, data, partial(_pair, paths=paths))
-        for panel, paths in PATHS.items()
+        panel: _of_models(found, data, partial(_pair, paths=glance.paths))
+        for panel, glance in GLANCES.items()
     }
     real = real_images(found, data)
     if real is not None:
-        pair = _pair({"samples": real}, PATHS["new images"])
+        pair = _pair({"samples": real}, GLANCES["new images"].paths)
         drawn["new images"][REAL] = [pair]
     return {panel: models for panel, models in drawn.items() if models}
 
@@ -97,7 +112,7 @@ def draw_glances(drawn: Drawn) -> Any:
     figure = Figure(figsize=(5.5 * len(drawn), 4.6), layout="constrained")
     row = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, (panel, models) in zip(row, drawn.items(), strict=True):
-        across, up, best = GLANCES[panel]
+        glance = GLANCES[panel]
         for model, pairs in models.items():
             across_up = zip(*pairs, strict=True)
             axes.scatter(*across_up, color=_colour(model), alpha=0.8, zorder=3)
@@ -106,9 +121,9 @@ def draw_glances(drawn: Drawn) -> Any:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
         axes.set_ylim(bottom=0)
-        axes.set_title(f"{panel} (better: {best})", fontsize=10)
-        axes.set_xlabel(across)
-        axes.set_ylabel(up)
+        axes.set_title(f"{panel} (better: {glance.best})", fontsize=10)
+        axes.set_xlabel(glance.across)
+        axes.set_ylabel(glance.up)
         _plain(axes)
     _legend(figure, drawn, ls="", marker="o")
     return figure
