@@ -19,7 +19,7 @@ from tinyvq.files import make_folder
 from tinyvq.losses import perceptual_distance
 from tinyvq.metrics import FeatureStatistics, coverage_and_density, frechet_distance
 from tinyvq.models import VQVAE, SqueezeNet, features
-from tinyvq.report import pick, save_png
+from tinyvq.report import WIDTH, pick, save_png
 from tinyvq.training.evaluation import BATCH, evaluate, evaluate_vae, reconstructions
 from tinyvq.training.generation import (
     SamplingOptions,
@@ -43,7 +43,7 @@ Images = npt.NDArray[np.uint8]
 Figures = dict[str, Any]
 JUDGE = SqueezeNet.name
 MOST = 2000  # images on each side of a comparison
-SHOWN = 12  # images of a row of a picture
+SHOWN = 12  # images of a row of a picture, or as many as fit at twice their size
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ Judge = Callable[[ImageData], Judged]  # what judges a data set
 class Measured:
     """What was found out about a model, and some images to be looked at.
 
-    shown  (SHOWN,H,W,C) each, by what they are: originals, reconstructions, samples
+    shown  (n,H,W,C) each, by what they are: originals, reconstructions, samples
     """
 
     figures: Figures
@@ -142,8 +142,8 @@ def _autoencoder(folder: Path, judged: Judge) -> Measured:
         "parameters": model.num_parameters(),
         "reconstruction": of_all.as_dict() | _likeness(some, made, judged(images)),
     }
-    shown = pick(len(some), SHOWN)
-    return Measured(figures, {"originals": some[shown], "reconstructions": made[shown]})
+    shown = {"originals": _row(some), "reconstructions": _row(made)}
+    return Measured(figures, shown)
 
 
 def _likeness(images: Images, made: Images, judge: Judged) -> Figures:
@@ -160,6 +160,12 @@ def _likeness(images: Images, made: Images, judge: Judged) -> Figures:
         ]
         found["perceptual_distance"] = float(np.concatenate(distances).mean())
     return found
+
+
+def _row(images: Images) -> Images:
+    """Take a row of images (N,H,W,C) for a picture, evenly picked."""
+    fit = WIDTH // (2 * images.shape[2])
+    return images[pick(len(images), min(SHOWN, fit))]
 
 
 def _batches(images: Images) -> list[Images]:
@@ -185,7 +191,7 @@ def _prior(folder: Path, judged: Judge) -> Measured:
         },
         "samples": _samples(made, images, judge),
     }
-    return Measured(figures, {"samples": made[pick(len(made), SHOWN)]})
+    return Measured(figures, {"samples": _row(made)})
 
 
 def _generator(folder: Path, judged: Judge) -> Measured:
@@ -198,7 +204,7 @@ def _generator(folder: Path, judged: Judge) -> Measured:
         "parameters": model.num_parameters(),
         "samples": _samples(made, images, judge),
     }
-    return Measured(figures, {"samples": made[pick(len(made), SHOWN)]})
+    return Measured(figures, {"samples": _row(made)})
 
 
 def _samples(made: Images, images: ImageData, judge: Judged) -> Figures:
