@@ -42,12 +42,10 @@ _PRIOR = "--labels ignore"
 # time.
 _WIDE = "--hidden 128"
 # In colour: larger images, fewer a step; the rate falls at the end, for few images a
-# step leave weights restless. There the adversary needs twice the default weight to show,
-# and is let in slowly: tried on seed 0 of photos, docs/vq-gan.md has the figures.
+# step leave weights restless. The adversary needs twice the default weight to show, and
+# is let in slowly: docs/vq-gan.md has the figures.
 _COLOUR = "--steps 3000 --batch-size 8 --cooldown 500"
-_ADVERSARY = (
-    "--adversarial-start 1000 --adversarial-ramp 1000 --adversarial-weight 0.2"
-)
+_ADVERSARY = "--adversarial-start 1000 --adversarial-ramp 1000 --adversarial-weight 0.2"
 WORDS: dict[str, dict[str, str]] = {
     "fashion-mnist": {
         "vae": f"{_SMALL} --steps 4000",
