@@ -26,12 +26,25 @@ def mean_line(ratios: Collection[float], what: str = "") -> str:
     return f"\nGeometric mean of the ratios{what}: {mean:.2f} ({len(ratios)} cases).\n"
 
 
-def source(environment: dict[str, Any]) -> str:
-    """Say where figures were taken."""
+def source(*environments: dict[str, Any]) -> str:
+    """Say where figures were taken: a line a machine, with all commits."""
+    commits: dict[str, list[str]] = {}
+    for environment in environments:
+        of_machine = commits.setdefault(_machine(environment), [])
+        if environment["commit"] not in of_machine:
+            of_machine.append(environment["commit"])
+    return "".join(
+        f"\n{machine}; commit{'s' * (len(found) > 1)} {', '.join(found)}.\n"
+        for machine, found in commits.items()
+    )
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    """Write what figures depend on but for the commit."""
     versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
     threads = environment.get("threads")
     used = f", {threads} thread{'s' * (threads > 1)}" if threads else ""
     return (
-        f"\n{environment['cpu']}, {environment['cores']} cores{used}, "
-        f"{environment['system']}; {versions}; commit {environment['commit']}.\n"
+        f"{environment['cpu']}, {environment['cores']} cores{used}, "
+        f"{environment['system']}; {versions}"
     )

@@ -41,7 +41,7 @@ def curves_table() -> str:
         rows.append((name, *cells, f"{np.mean(used):.0f}", str(len(mine))))
     steps = [f"{step} steps" for step in marks]
     return table(("test nmse of", *steps, "codes used", "seeds"), rows) + source(
-        runs[0]["environment"]
+        *(run["environment"] for run in runs)
     )
 
 

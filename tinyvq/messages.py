@@ -6,15 +6,20 @@ Standard output is left to results, so that `--json` can be piped.
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """Print a message."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a message, if anybody listens.
+
+    Who reads a pipe may be gone (`2>&1 | tee log`, of which Ctrl-C is heard by both):
+    no work is to end by what cannot be told.
+    """
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def either(names: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from tinyvq.data import ImageData
 from tinyvq.messages import say
 from tinyvq.training.checkpoint import load_latest
 from tinyvq.training.metrics_log import read
+from tinyvq.training.options import option
 from tinyvq.training.run import CONFIG, Run, open_run
+from tinyvq.training.trained import ALL_KINDS
 
 PICTURES = ROOT / "docs" / "results"
 QUICK_JUDGE, QUICK_MOST = "random-conv", 40
@@ -44,9 +46,21 @@ class Stopped(Exception):
         self.status = status
 
 
+def check_as_told(run: Run, words: list[str]) -> None:
+    """Raise Stopped where a run that is to be gone on with was begun otherwise.
+
+    Resuming compares what is typed; here what is not typed must be as it comes, too.
+    """
+    for name, usual in asdict(ALL_KINDS[run.kind]()).items():
+        if run.options[name] != usual and option(name) not in words:
+            say(f"{run.folder} was trained with {option(name)} {run.options[name]}")
+            raise Stopped(FAILED)
+
+
 def train(words: list[str], folder: Path) -> None:
     """Run a command that trains in a folder, or go on where it was stopped."""
     if (folder / CONFIG).exists():  # what a kill left before it is no run yet
+        check_as_told(open_run(folder), words)
         words = [*words, "--resume"]
     say(f"tinyvq {' '.join(words)}")
     status = tinyvq(words)

@@ -28,6 +28,7 @@ from benchmarks.compare.records import (
     values,
 )
 from benchmarks.compare.side_by_side import side_by_side
+from benchmarks.compare.weights import ABOUT, CHOSEN, weights_table
 from benchmarks.markdown import NOT_YET, source, table
 from benchmarks.plots import png
 from benchmarks.record import ROOT
@@ -40,27 +41,29 @@ HEAD = """# The comparison
 
 The textbooks say that a VAE and a VQ-VAE are stable but soft, a GAN sharp but unstable,
 and a VQ-GAN sharp, stable, and more various in what it draws. Here they are trained on
-the same images, by the same blocks and from three seeds each, and measured on images
-that no training has seen.
+the same images, from three seeds each, and measured on images that no training has
+seen.
 
     make compare                       # piece by piece; what is done is not done again
     python -m benchmarks.compare.page  # this page, from benchmarks/results/compare/
 
-VAE, VQ-VAE and VQ-GAN share encoder, decoder and budget of images; the VQ-VAE is the
-VQ-GAN without its adversary, optimiser and all. The two that draw through codes have
-the same transformer prior; GAN and noise-driven VQ-GAN share generator and
-discriminator, but for the codebook. Priors are not told a class, for no other contender
-is. All else is as it comes; it stands beside the pictures of each model.
+All are made of the same layers. VAE, VQ-VAE and VQ-GAN share encoder, decoder and
+budget of images; the VQ-VAE is the VQ-GAN without its adversary, optimiser and all. The
+two that draw through codes have the same transformer prior; GAN and noise-driven VQ-GAN
+share generator and discriminator, but for the codebook. Priors are not told a class,
+for no other contender is. All else is as it comes, but for the adversary's weight in
+colour, [tried on one seed](#the-adversarys-weight); it stands beside the pictures of
+each model.
 
 In the tables stands the mean over seeds, with the least and the most in brackets.
 Fréchet distances, coverage and density are over the features of SqueezeNet 1.1, which
 no loss here was made of, of at most 2,000 images a side; they compare with each other,
-and with no FID elsewhere. "Real images" are as many training images, evenly picked:
-what a perfect generator would score. A reconstruction's Fréchet distance is to its own
-originals, a new image's to others: they do not compare. "Sharpness" is the mean square
-of differences between neighbouring pixels, over that of test images; noise counts as
-sharpness, too. "Copied" is 0 where new images are nearest to a training image, by
-pixels, as often as unseen images are, and 1 where all are.
+and with no FID elsewhere. "Real images" are as many training images, picked at random
+but always the same: what a perfect generator would score. A reconstruction's Fréchet
+distance is to its own originals, a new image's to others: they do not compare.
+"Sharpness" is the mean square of differences between neighbouring pixels, over that of
+test images; noise counts as sharpness, too. "Copied" is 0 where new images are nearest
+to a training image, by pixels, as often as unseen images are, and 1 where all are.
 """
 
 
@@ -72,8 +75,10 @@ of one seed begin from the same weights and see the same images in the same orde
 two are held against each other seed by seed.
 """
 
-PRICE = """A prior needs its tokenizer, too. Seconds are of training alone, at the rate
-that a tenth of its intervals reached: other work ran beside.
+PRICE = """A prior needs its tokenizer, too. What is learned beside the parameters, a
+codebook by running means and the adversary, which is thrown away, is counted apart.
+Seconds are of training alone, at the rate that the fastest tenth of the log's intervals
+reached: other work ran beside.
 """
 
 ALONE = """The VQ-GAN's figure over that of the VQ-VAE of the same seed: the same
@@ -95,11 +100,11 @@ AUGMENTATION = """## Does augmentation help?
 
     python -m benchmarks.compare.augmentation
 
-A small classifier of the same layers learns from 500 real images a class of
-Fashion-MNIST, with and without 500 more a class that `tinyvq augment` drew: by models
-that had seen the same 500 and no others. As many steps each, so that beside new images
-a real one is seen half as often. Three seeds, each with its own 500; in brackets the
-least and the most.
+A small classifier, two convolutions and two linear layers of tinyvq's, learns from 500
+real images a class of Fashion-MNIST, with and without 500 more a class that `tinyvq
+augment` drew: by models that had seen the same 500 and no others. As many steps each,
+so that beside new images a real one is seen half as often. Three seeds, each with its
+own 500; in brackets the least and the most.
 """
 
 
@@ -146,8 +151,8 @@ STEADINESS = (
 )
 COST = (
     Column("parameters", "parameters"),
-    Column("of its codebook", "beside.codebook"),
-    Column("of its adversary", "beside.adversary"),
+    Column("beside them: codebook", "beside.codebook"),
+    Column("adversary", "beside.adversary"),
     Column("training, s", "seconds"),
 )
 
@@ -224,7 +229,7 @@ def augmentation_table() -> str:
         for name in names
     ]
     head = ("trained on", "right on test, %", "more than on real alone, points")
-    return table(head, rows) + source(records[0]["environment"])
+    return table(head, rows) + source(*(record["environment"] for record in records))
 
 
 # ---- the page -----------------------------------------------------------------------
@@ -298,12 +303,19 @@ def side(what: str, data: str) -> str:
     return "\n" + picture(f"{data}-{what}", f"{what} of all models, side by side")
 
 
+def weights_of(found: Results, data: str) -> str:
+    """Show which weights were tried, where that was."""
+    tried = weights_table(found) if data == CHOSEN.data else NOT_YET
+    return f"    python -m benchmarks.compare.weights\n\n{ABOUT}\n{tried}"
+
+
 def section(found: Results, data: str) -> str:
     """Write all of a data set."""
     parts = {
         "Reconstructions": model_table(found, data, RECONSTRUCTION)
         + side("reconstructions", data),
         "What the adversary does": f"{ALONE}\n{alone_table(found, data)}",
+        "The adversary's weight": weights_of(found, data),
         "New images": samples_table(found, data) + side("samples", data),
         "What the priors know": model_table(found, data, NATS),
         "How they learned": learned(found, data),
@@ -331,7 +343,7 @@ def page() -> str:
 def taken_on(found: Results) -> str:
     """Say on which machines, and at which commits, all figures were taken."""
     every = (record for records in found.values() for record in records)
-    return "".join(dict.fromkeys(source(record["environment"]) for record in every))
+    return source(*(record["environment"] for record in every))
 
 
 def main() -> int:

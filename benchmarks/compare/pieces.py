@@ -43,7 +43,7 @@ _PRIOR = "--labels ignore"
 _WIDE = "--hidden 128"
 # In colour: larger images, fewer a step; the rate falls at the end, for few images a
 # step leave weights restless. The adversary needs twice the default weight to show, and
-# is let in slowly: docs/vq-gan.md has the figures.
+# is let in slowly: weights.py tried it.
 _COLOUR = "--steps 3000 --batch-size 8 --cooldown 500"
 _ADVERSARY = "--adversarial-start 1000 --adversarial-ramp 1000 --adversarial-weight 0.2"
 WORDS: dict[str, dict[str, str]] = {

@@ -12,13 +12,12 @@ Results = dict[tuple[str, str], list[Record]]  # by data set and model, seed by 
 
 
 def results() -> Results:
-    """Read all result files."""
+    """Read all result files of models."""
     found: Results = {}
     for path in sorted(FOLDER.glob("*.json")):
-        if path.name.startswith("augmentation"):
-            continue
         record = json.loads(path.read_text())
-        found.setdefault((record["data"], record["model"]), []).append(record)
+        if "model" in record:
+            found.setdefault((record["data"], record["model"]), []).append(record)
     return found
 
 

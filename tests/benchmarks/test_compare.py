@@ -26,7 +26,10 @@ from benchmarks.compare.pieces import (  # noqa: E402
 )
 from benchmarks.compare.plots import PLOTS  # noqa: E402
 from benchmarks.compare.records import Results  # noqa: E402
+from benchmarks.compare.weights import TRIED, weights_table  # noqa: E402
+from benchmarks.compare.weights import command as with_weight  # noqa: E402
 from benchmarks.plots import shows  # noqa: E402
+from tinyvq.cli import main as tinyvq  # noqa: E402
 
 __all__ = ["one_thread"]
 
@@ -116,6 +119,18 @@ def test_pieces_are_trained_measured_and_done_once(
     assert capsys.readouterr().err == ""  # nothing was left to do
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_was_begun_otherwise_is_not_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "fashion-mnist" / "vqvae-0"
+    words = Piece("fashion-mnist", "vqvae", 0, quick=True).command(tmp_path)
+    assert tinyvq([*words, "--lr", "0.01"]) == 0
+    assert command.main(["--quick", "--runs", str(tmp_path), "--model", "vqvae"]) == 1
+    assert f"{run} was trained with --lr 0.01" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("fashion-mnist-vqvae-0.json"))
+
+
 def record(**figures: float) -> dict[str, Any]:
     return {"samples": figures}
 
@@ -165,6 +180,42 @@ def test_twins_are_held_against_each_other_seed_by_seed(
     }
     claim = Claim("it is better", "vqgan", "vqvae", "samples.frechet", True)
     assert verdict(claim, found, "d")[0] == said  # type: ignore[index]
+
+
+def test_a_weight_that_is_tried_differs_in_nothing_else() -> None:
+    chosen = Piece("photos", "vqgan", 0).command(Path("runs"))
+    for weight in TRIED:
+        words = with_weight(weight, Path("runs"))
+        changed = {a for a, b in zip(words, chosen, strict=True) if a != b}
+        place = f"runs/photos/weight-{weight}"
+        assert changed == {str(weight), str(TRIED[weight]), place}
+
+
+def test_weights_stand_in_order_with_the_comparisons_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_weight(weight: float, mse: float) -> dict[str, Any]:
+        options = {"adversarial_weight": weight, "adversarial_ramp": 250}
+        return {"seed": 0, "options": options, "reconstruction": {"mse": mse}}
+
+    monkeypatch.setattr("benchmarks.compare.weights.FOLDER", tmp_path)
+    found: Results = {
+        ("photos", "vqvae"): [of_weight(0, 0.2)],
+        ("photos", "vqgan"): [of_weight(0.2, 0.3)],
+    }
+    assert "Not measured yet" in weights_table(found)
+    for weight, mse in ((0.8, 0.5), (0.1, 0.25)):
+        text = json.dumps(of_weight(weight, mse))
+        (tmp_path / f"weight-{weight}.json").write_text(text)
+    rows = [line.split(" | ")[:3] for line in weights_table(found).splitlines()[2:]]
+    assert rows == [
+        ["| 0.0", "–", "0.200"],
+        ["| 0.1", "250", "0.250"],
+        ["| 0.2 (the comparison's)", "250", "0.300"],
+        ["| 0.8", "250", "0.500"],
+    ]
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    assert records.results() == {}  # they are no pieces of the comparison
 
 
 def test_what_failed_is_told_run_by_run() -> None:

@@ -52,7 +52,7 @@ def test_a_set_is_built_where_it_is_nowhere(
     assert out == ""
     assert err.splitlines() == [
         f"building emoji into {folder}/emoji.npz (licence: SIL Open Font License 1.1, "
-        "Copyright 2013-2017 Google Inc.)",
+        "Copyright 2022 Google Inc.)",
         f"{font} has 64 pictures; left out: none",
         f"writing emoji: {counts['train']} train, {counts['val']} val, "
         f"{counts['test']} test",

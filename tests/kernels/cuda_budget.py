@@ -1,6 +1,6 @@
 """The registers that each CUDA kernel may use, of the 255 that a thread can have.
 
-    python tests/kernels/cuda_budget.py
+    PYTHONPATH=tests python tests/kernels/cuda_budget.py
 
 writes `cuda_budget.json` anew from what the compiler says now, in steps of 8, as
 devices hand them out. Look at what grew before it is committed.

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM stop a run with its checkpoint written."""
 
+import errno
 import io
 import os
 import signal
@@ -19,6 +20,7 @@ from tinyvq.training.run import Run
 pytestmark = pytest.mark.usefixtures("command_line")
 
 LONG = Schedule(9, log_every=2, validate_every=3, checkpoint_every=5)
+GOES_ON = "checkpoint written; the same command with --resume goes on"
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
@@ -115,6 +117,25 @@ def test_a_signal_in_the_midst_of_a_print_is_not_lost(
     assert checkpoint.load_latest(run.checkpoints).step == 4
 
 
+class Gone(io.StringIO):
+    """What a pipe is whose reader has ended."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_nobody_who_listens_is_no_reason_to_lose_a_step(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `tinyvq train ... 2>&1 | tee log`, Ctrl-C ends tee, too."""
+    monkeypatch.setattr("sys.stderr", Gone())
+    with pytest.raises(Stopped):
+        train(ToyTask({"step 4": send(signal.SIGINT)}), run, LONG)
+    assert checkpoint.load_latest(run.checkpoints).step == 4
+    train(ToyTask(), run, LONG)
+    assert checkpoint.load_latest(run.checkpoints).step == 9
+
+
 def test_a_second_ctrl_c_interrupts_at_once(run: Run) -> None:
     def twice() -> None:
         send(signal.SIGINT)()
@@ -151,7 +172,7 @@ def test_the_command_exits_by_the_signal_and_resumes_to_the_same_run(
         patch.setattr(loop.checkpoint, "save", save)
         assert main(train_words(run, images)) == status
     said = capsys.readouterr().err.splitlines()
-    assert said[-1] == "stopped at step 3, checkpoint written; --resume goes on"
+    assert said[-1] == f"stopped at step 3, {GOES_ON}"
     assert main(resume_words(run, images)) == 0
     assert_same_run(run, expected)
 
@@ -181,5 +202,5 @@ def test_ctrl_c_from_outside(images: Path, tmp_path: Path, signals: int) -> None
     assert process.returncode == 130, err
     assert "Traceback" not in err
     if signals == 1:
-        assert err.endswith("checkpoint written; --resume goes on\n")
+        assert err.endswith(f"{GOES_ON}\n")
         assert checkpoint.load_latest(run / "checkpoints").rejected == []

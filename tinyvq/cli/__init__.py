@@ -62,7 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except Stopped as stopped:
-        say(f"stopped at step {stopped.step}, checkpoint written; --resume goes on")
+        say(
+            f"stopped at step {stopped.step}, checkpoint written; the same command "
+            "with --resume goes on"
+        )
         return 128 + stopped.signal_number
     except (TinyvqError, CudaUnavailable) as problem:
         say(f"error: {problem}")

@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from tinyvq.backends import Backend
 from tinyvq.cli._images import OtherImages, open_model
-from tinyvq.cli._parse import RunFolder, parse
+from tinyvq.cli._parse import RunFolder, check_new, parse
 from tinyvq.data import read_npz
 from tinyvq.errors import DataError, FileError
 from tinyvq.files import make_folder, write_atomically
@@ -41,6 +41,8 @@ class Encode:
     """A built-in name, an idx file or folder, an .npz, or a folder of pictures."""
     out: Path
     """The .npz to write: indices (N,P,Q), and names and labels where there are any."""
+    overwrite: bool = False
+    """Write over a file that is there already."""
     fit: bool = False
     """Resize, crop and recolour the images to what the model takes."""
     backend: Backend = "cpu"
@@ -50,6 +52,8 @@ class Encode:
 def encode(args: Sequence[str]) -> int:
     """Encode images, of all splits, into an .npz."""
     asked = parse(Encode, args, "encode")
+    if not asked.overwrite:
+        check_new(asked.out, "choose another --out, or add --overwrite")
     which = OtherImages(asked.images, asked.fit)
     model, _, images = open_model(load_tokenizer_of, asked.run, which, asked.backend)
     whole = images.everything()
@@ -62,6 +66,7 @@ def encode(args: Sequence[str]) -> int:
         "model": np.array(model.fingerprint()),
     }
     if whole.names is not None:
+        picture_names(whole.names, len(whole), images.source)  # that decode can use
         arrays["names"] = whole.names
     if whole.labels is not None:
         arrays["labels"] = whole.labels
@@ -131,7 +136,15 @@ def _checked_names(arrays: dict[str, Array], path: Path, count: int) -> list[str
     """Name each picture: as it was encoded, or by number; never out of the folder."""
     if "names" not in arrays:
         return [f"{i:05d}.png" for i in range(count)]
-    names = [str(name) for name in arrays["names"].reshape(-1)]
+    return picture_names(arrays["names"], count, path)
+
+
+def picture_names(given: Array, count: int, path: object) -> list[str]:
+    """Turn the names of images into those of as many PNGs; DataError where it fails.
+
+    path  where the names are from
+    """
+    names = [str(name) for name in given.reshape(-1)]
     if len(names) != count or not all(_stays_within(name) for name in names):
         raise DataError(f"{path}: expected {count} names within a folder, under names")
     short = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
@@ -171,5 +184,6 @@ def _stays_within(name: str) -> bool:
 def write_npz(path: Path, arrays: dict[str, Array]) -> None:
     """Write a compressed .npz, whole or not at all."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    assert not any(array.dtype.hasobject for array in arrays.values())  # no pickle
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(path, buffer.getvalue())

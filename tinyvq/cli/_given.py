@@ -16,10 +16,10 @@ from tinyvq.cli._images import (
     part_of,
 )
 from tinyvq.cli._parse import (
-    MOST_IMAGES,
     RunFolder,
     check_counts,
     check_picture,
+    check_size,
     parse,
 )
 from tinyvq.cli._sample import labels_of_class
@@ -43,7 +43,7 @@ class Complete:
     """The picture to write, a PNG: a row an image, the original first, then what was
     kept, then completions of it."""
     keep: float = 0.5
-    """The share of an image's rows that is given."""
+    """The share of an image's rows that is given, in whole rows of codes."""
     images: int = 6
     """How many images."""
     count: int = 8
@@ -62,7 +62,7 @@ class Complete:
     def __post_init__(self) -> None:
         check_picture(self.out)
         check_counts(images=self.images, count=self.count)
-        _check_size(self.images * (self.count + 2))
+        check_size(self.images * (self.count + 2))
         if not 0 <= self.keep <= 1:
             raise ConfigError(f"--keep must be in 0 .. 1, got {self.keep}")
 
@@ -87,7 +87,7 @@ def complete(args: Sequence[str]) -> int:
             on_progress=progress,
         )  # (images · count,H,W,C)
     made = made.reshape(len(chosen), asked.count, *made.shape[1:])
-    kept = generation.upper_part(chosen.images, asked.keep)
+    kept = generation.upper_part(chosen.images, asked.keep, trained.prior.grid[0])
     rows = [
         np.concatenate([original[None], upper[None], completions])
         for original, upper, completions in zip(chosen.images, kept, made, strict=True)
@@ -107,12 +107,6 @@ def _labels(
         return trained.labels_of(images, chosen)
     except DataError:  # classes of another kind
         return None
-
-
-def _check_size(count: int) -> None:
-    """Raise ConfigError where one picture would hold too many images."""
-    if count > MOST_IMAGES:
-        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
 
 
 @dataclass(frozen=True)
@@ -138,7 +132,7 @@ class Interpolate:
     def __post_init__(self) -> None:
         check_picture(self.out)
         check_counts(pairs=self.pairs)
-        _check_size(self.pairs * self.steps)
+        check_size(self.pairs * self.steps)
         if self.steps < 2:
             raise ConfigError(f"--steps must be at least 2, got {self.steps}")
 

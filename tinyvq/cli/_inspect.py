@@ -17,7 +17,13 @@ from tinyvq.cli._images import (
     open_model,
     part_of,
 )
-from tinyvq.cli._parse import RunFolder, check_counts, check_picture, parse
+from tinyvq.cli._parse import (
+    RunFolder,
+    check_counts,
+    check_picture,
+    check_size,
+    parse,
+)
 from tinyvq.errors import ConfigError
 from tinyvq.messages import say
 from tinyvq.models import JUDGES, VAE, VQVAE, NoiseVQGAN, check_judge, judge
@@ -182,6 +188,7 @@ class Reconstruct:
     def __post_init__(self) -> None:
         check_picture(self.out)
         check_counts(count=self.count)
+        check_size(2 * self.count)
 
 
 def reconstruct(args: Sequence[str]) -> int:

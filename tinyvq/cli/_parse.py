@@ -1,5 +1,6 @@
 """Typed dataclasses are the command line."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -8,7 +9,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from tinyvq.errors import ConfigError
-from tinyvq.training.options import option
+from tinyvq.training.options import LARGEST, option
 
 T = TypeVar("T")
 RunFolder: TypeAlias = Annotated[Positional[Path], arg(metavar="RUN")]
@@ -21,6 +22,7 @@ def parse(
     command: str,
     default: Any = None,
     what: str | None = None,
+    pairs: bool = False,
 ) -> T:
     """Parse the arguments of `tinyvq COMMAND`; exits with status 2 on wrong usage.
 
@@ -28,26 +30,42 @@ def parse(
 
     default  an instance whose values stand where nothing is typed
     what     one line about the command; the dataclass's own by default
+    pairs    whether each --flag has its --no-flag: with a default it always has
     """
     shown: tuple[Any, ...] = (tyro.conf.DisallowNone,)  # STR, and not {None}|STR
-    more: dict[str, Any] = {"config": (*shown, tyro.conf.FlagCreatePairsOff)}
-    if default is not None:  # with a flag set there, it may be typed again
-        more = {"config": shown, "default": default}
+    more: dict[str, Any] = {} if default is None else {"default": default}
+    if default is None and not pairs:
+        shown = (*shown, tyro.conf.FlagCreatePairsOff)
     parsed: T = tyro.cli(
         kind,
         args=list(args),
         prog=f"tinyvq {command}",
         description=what,
+        config=shown,
         **more,
     )
     return parsed
 
 
 def check_counts(**counts: int) -> None:
-    """Raise ConfigError unless each of some options is at least 1."""
+    """Raise ConfigError unless each of some options is at least 1, and no monster."""
     for name, count in counts.items():
         if count < 1:
             raise ConfigError(f"{option(name)} must be at least 1, got {count}")
+        if count > LARGEST:
+            raise ConfigError(f"{option(name)} must be at most {LARGEST}, got {count}")
+
+
+def check_size(count: int) -> None:
+    """Raise ConfigError where one picture would hold too many images."""
+    if count > MOST_IMAGES:
+        raise ConfigError(f"one picture holds at most {MOST_IMAGES:,} images")
+
+
+def check_new(out: Path, told: str = "choose another --out") -> None:
+    """Raise ConfigError where something stands already that would be lost."""
+    if os.path.lexists(out):
+        raise ConfigError(f"{out} is there already; {told}")
 
 
 def check_picture(out: Path | None) -> None:

@@ -8,7 +8,7 @@ from tinyvq.cli._parse import RunFolder, parse
 from tinyvq.messages import say
 from tinyvq.report import write_page
 from tinyvq.training import shipped
-from tinyvq.training.run import open_run
+from tinyvq.training.trained import ALL_KINDS, open_kind
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,6 @@ def report(args: Sequence[str]) -> int:
     """Write a run's page."""
     asked = parse(Report, args, "report")
     shipped.check_there(asked.run)
-    say(f"wrote {write_page(open_run(asked.run), asked.out)}")
+    _, run = open_kind(asked.run, ALL_KINDS)
+    say(f"wrote {write_page(run, asked.out)}")
     return 0

@@ -16,12 +16,13 @@ from tinyvq.cli._parse import (
     MOST_IMAGES,
     RunFolder,
     check_counts,
+    check_new,
     check_picture,
     parse,
 )
 from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, RunError
-from tinyvq.files import make_folder
+from tinyvq.files import make_folder, new_folder
 from tinyvq.messages import counting, say, track
 from tinyvq.report import image_grid, save_png
 from tinyvq.training import generation
@@ -152,7 +153,8 @@ def labels_of_class(
     names = trained.class_names
     if asked in names:
         return np.full(count, names.index(asked))
-    if not asked.isdecimal() or int(asked) >= classes:
+    short = asked.isdecimal() and len(asked) < 10  # what int takes at once
+    if not short or int(asked) >= classes:
         known = f", or one of {', '.join(names)}" if names else ""
         raise ConfigError(f"--class must be 0 .. {classes - 1}{known}, got {asked}")
     return np.full(count, int(asked))
@@ -198,8 +200,7 @@ def augment(args: Sequence[str]) -> int:
             "no labels"
         )
     packed = asked.out.suffix == ".npz"
-    if not packed and asked.out.exists():
-        raise ConfigError(f"{asked.out} is there already; choose another --out")
+    check_new(asked.out)
     make_ready(asked.backend)
     # Class by class in turn: the first so many of each are the same for any number.
     labels = np.arange(classes * asked.per_class) % classes
@@ -208,10 +209,11 @@ def augment(args: Sequence[str]) -> int:
         write_npz(asked.out, {"images": made, "labels": labels})
     else:
         names = [_folder_name(trained, label) for label in range(classes)]
-        for i, image in enumerate(track(made, "writing", len(made))):
-            folder = asked.out / names[labels[i]]
-            make_folder(folder)
-            save_png(folder / f"{i // classes:05d}.png", image)
+        with new_folder(asked.out) as out:
+            for i, image in enumerate(track(made, "writing", len(made))):
+                folder = out / names[labels[i]]
+                make_folder(folder)
+                save_png(folder / f"{i // classes:05d}.png", image)
     say(f"wrote {asked.out}: {asked.per_class} images of each of {classes} classes")
     return 0
 

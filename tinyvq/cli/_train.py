@@ -178,7 +178,9 @@ def train_kind(name: str, args: Sequence[str]) -> int:
     """Train a run of a kind, from the words of the command line."""
     kind = KINDS[name]
     shape = Train[kind.options]  # type: ignore[name-defined]
-    asked = parse(shape, args, f"train {name}", what=kind.what)
+    # A saved flag may be taken back, by --no-flag.
+    pairs = "--resume" in args
+    asked = parse(shape, args, f"train {name}", what=kind.what, pairs=pairs)
     options = asked.options
     if asked.resume:
         options = _saved_options(name, shape, asked.out, args)

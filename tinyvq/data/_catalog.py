@@ -97,7 +97,7 @@ CATALOG: dict[str, ImageSet] = {
     ),
     "emoji": ImageSet(
         "3,916 emoji in colour, 64×64, of the font Noto Color Emoji, in three classes",
-        "SIL Open Font License 1.1, Copyright 2013-2017 Google Inc.",
+        "SIL Open Font License 1.1, Copyright 2022 Google Inc.",
         _emoji.CLASS_NAMES,
         recipe=Recipe(_emoji.lacking, _emoji.make),
     ),

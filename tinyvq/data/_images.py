@@ -1,5 +1,6 @@
 """ImageData: images in memory, in splits; and pixels as the models take them."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ Labels = npt.NDArray[np.int64]
 Names = npt.NDArray[np.str_]
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+TRAINED_ON: tuple[SplitName, ...] = ("train", "val")  # what a run reads
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,20 @@ class ImageData:
             np.concatenate(names) if len(names) == len(splits) else None,
         )
         return whole if whole.names is None else whole.take(np.argsort(whole.names))
+
+    def digest(self, labels: bool = False) -> str:
+        """Hash the images that training reads: other ones have another digest.
+
+        labels  whether it reads their labels, too, where there are any
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for name in TRAINED_ON:
+            split = self.split(name)
+            digest.update(f"{name} {split.images.shape} ".encode())
+            digest.update(split.images.tobytes())
+            if labels and split.labels is not None:
+                digest.update(split.labels.tobytes())
+        return digest.hexdigest()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

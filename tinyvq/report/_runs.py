@@ -18,7 +18,7 @@ from tinyvq.report.pictures import (
     save_png,
 )
 from tinyvq.rng import Stream
-from tinyvq.training.evaluation import Images, reconstruct, reconstructions
+from tinyvq.training.evaluation import BATCH, Images, reconstruct, reconstructions
 from tinyvq.training.generation import (
     SamplingOptions,
     decode,
@@ -109,12 +109,13 @@ def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
     _, p, q = indices.shape
     each = np.arange(model.quantizer.num_codes)
     grid = (len(each), min(p, CODE_GRID), min(q, CODE_GRID))
-    grids = np.broadcast_to(each[:, None, None], grid)  # (M, 3, 3)
+    grids = np.broadcast_to(each[:, None, None], grid)  # (M,3,3)
     caption = "what each code in use decodes to, in that order"
     if p * q == 1:
         caption += ": one code an image, so these are all it can make"
     codebook = run.folder / "codebook.png"
-    made = model.decode(grids).numpy()
+    parts = range(0, len(grids), BATCH)  # of a large codebook, not all at once
+    made = np.concatenate([model.decode(grids[i : i + BATCH]).numpy() for i in parts])
     write_atomically(codebook, codebook_picture(usage.counts, made, caption))
     return [reconstructed, draw_curve(run), codebook]
 

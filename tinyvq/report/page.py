@@ -6,6 +6,7 @@ that still trains, and needs neither the data nor the network.
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
@@ -81,12 +82,12 @@ def write_page(run: Run, out: Path | None = None) -> Path:
         "</html>\n"
     )
     out = out or run.folder / "report.html"
-    write_atomically(out, page.encode())
+    write_atomically(out, page.encode(errors="replace"))  # of names that are no text
     return out
 
 
 def _summary(run: Run, last: Mapping[str, Any]) -> str:
-    asked = run.options.get("steps")
+    asked = max(run.options["steps"], last["step"])  # a resumed run may have got more
     return f"a {run.kind} run · step {last['step']:,} of {asked:,}"
 
 
@@ -123,14 +124,15 @@ def _pictures(run: Run) -> list[str]:
 
 def _waypoints(run: Run) -> list[str]:
     """Show samples from the way, evenly spread, the last one included."""
-    names = sorted(n for n in names_in(run.samples) if n.endswith(".png"))
-    if not names:
+    there = (re.fullmatch(r"step-(\d{8,12})\.png", n) for n in names_in(run.samples))
+    found = sorted((int(match[1]), match[0]) for match in there if match)
+    if not found:
         return ['<p class="quiet">no samples yet</p>']
-    count = min(WAYPOINTS, len(names))
-    chosen = [names[(i + 1) * len(names) // count - 1] for i in range(count)]
+    count = min(WAYPOINTS, len(found))
+    chosen = [found[(i + 1) * len(found) // count - 1] for i in range(count)]
     return [
-        _figure(run.samples / name, f"step {int(name[5:-4]):,}", name, pixels=True)
-        for name in chosen
+        _figure(run.samples / name, f"step {step:,}", name, pixels=True)
+        for step, name in chosen
     ]
 
 

@@ -112,10 +112,13 @@ def complete(
     return decode(tokenizer, drawn)
 
 
-def upper_part(images: Images, share: float) -> Images:
-    """Leave a share of the rows of images (N,H,W,C), paint the rest grey."""
+def upper_part(images: Images, share: float, code_rows: int) -> Images:
+    """Leave of images (N,H,W,C) what `complete` keeps of them, paint the rest grey.
+
+    code_rows  of an image
+    """
     left = images.copy()
-    left[:, _rows_of(share, images.shape[1]) :] = 128
+    left[:, _rows_of(share, code_rows) * images.shape[1] // code_rows :] = 128
     return left
 
 

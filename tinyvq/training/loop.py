@@ -110,6 +110,11 @@ def _train(
         make_folder(folder)
         remove_leftovers(folder)  # of a process that was killed
     step = start = resume(task, run)
+    if start > schedule.steps:
+        say(
+            f"{run.folder} is at step {start}, beyond --steps {schedule.steps}: to go "
+            "on as it was going, type its --steps and --cooldown again"
+        )
     log = MetricsLog(run.metrics)
     log.truncate_after(start)
     began, images = time.perf_counter(), 0

@@ -12,6 +12,7 @@ from tinyvq.errors import ConfigError
 from tinyvq.optim import warmup_cosine
 from tinyvq.training.loop import Schedule
 
+LARGEST = 2**31 - 1  # whole number of an option
 TF32_KERNELS = dict.fromkeys(
     ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"), "tensor_cores"
 )
@@ -67,6 +68,10 @@ class RunOptions:
                 raise ConfigError(
                     f"{option(field.name)} must be at least {least}, got {value}"
                 )
+            if isinstance(value, int) and value > LARGEST:
+                raise ConfigError(
+                    f"{option(field.name)} must be at most {LARGEST}, got {value}"
+                )
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{option(field.name)} must be finite, got {value}")
             if field.name.endswith("lr") and value <= 0:
@@ -77,7 +82,10 @@ class RunOptions:
                 "--cooldown needs --no-cosine: a cosine ends at 0 by itself"
             )
         if self.tf32 and self.backend != "cuda":
-            raise ConfigError("--tf32 is for a GPU: it needs --backend cuda")
+            raise ConfigError(
+                "--tf32 is for a GPU: it needs --backend cuda; a run that has it is "
+                "resumed elsewhere by --no-tf32"
+            )
 
     def kernels(self) -> dict[str, str]:
         """Name the kernels that training steps run in the place of the default ones."""

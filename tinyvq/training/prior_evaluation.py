@@ -1,5 +1,6 @@
 """Measure a prior on a split: what its codes cost, and what an image costs with it."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -21,7 +22,9 @@ class PriorEvaluation:
     left_above_nats           the same, by counts of what stands left and above
     position_histogram_nats   the same, by counts at each position
     bits_per_dimension        at most what tokenizer, prior and a distribution of each
-                              byte around its reconstruction need for a pixel value
+                              byte around its reconstruction need for a pixel value;
+                              with what an image's class costs, to a prior that is told
+                              it: log K for K classes
     """
 
     nats_per_token: float
@@ -50,6 +53,9 @@ def evaluate_prior(
     pixels = metrics.fit_scale(some, _reconstructed(tokenizer, some)[0])
     pixel_nats = pixels.nats_per_image(measured.images, made)
     tokens = coded.codes[0].size
+    code_nats = nats * tokens
+    if prior.num_classes and coded.labels is not None:
+        code_nats += math.log(prior.num_classes)  # which class it is
     return PriorEvaluation(
         nats_per_token=nats,
         left_above_nats=metrics.left_above_nats(counted, coded.codes, prior.num_codes),
@@ -57,7 +63,7 @@ def evaluate_prior(
             counted, coded.codes, prior.num_codes
         ),
         bits_per_dimension=metrics.bits_per_dimension(
-            nats * tokens, float(pixel_nats.mean()), measured.images[0].size
+            code_nats, float(pixel_nats.mean()), measured.images[0].size
         ),
         tokens_per_image=tokens,
         images=len(measured),

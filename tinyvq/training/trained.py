@@ -44,6 +44,11 @@ GENERATORS: dict[str, type[ImageOptions]] = {
     "gan": GANOptions,
     "noise-vqgan": NoiseOptions,
 }
+ALL_KINDS: dict[str, type[RunOptions]] = {
+    **AUTOENCODERS,
+    **GENERATORS,
+    "prior": PriorOptions,
+}
 
 
 def open_kind(folder: Path, kinds: Mapping[str, type[T]]) -> tuple[T, Run]:
