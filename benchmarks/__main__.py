@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import OURS, UNITS, Case, measure, summarise
-from benchmarks.record import RESULTS, environment, write_json
+from benchmarks.record import RESULTS, environment, held_back, write_json
 from benchmarks.roofs import highest, measure_roofs
-from tinyvq.messages import no_such
+from tinyvq.messages import no_such, say
 
 AREAS = (
     "nearest_code",
@@ -106,6 +106,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--rounds must be at least 1, got {asked.rounds}")
     if asked.toy and asked.save:
         parser.error("--toy measures nothing that is worth saving")
+    if held := held_back():
+        told = f"{held} holds a library back: unset it, or the figures are of that"
+        if asked.save:
+            parser.error(told)
+        say(f"warning: {told}")
     chosen = cases(asked.cases)
     result: dict[str, Any] = {
         "environment": environment(),

@@ -2,10 +2,11 @@
 
 Each reading is a process of its own: `python -m benchmarks.bench_memory JOB CONTENDER`
 does a tiny job of the kind, which loads the code of a library, builds what the job
-needs (model, data), and hands back to the system what is free by then. It notes what
-the process holds, does the job some times, and prints by how much the peak was above
-that. The peak is Linux's VmHWM, set back to what stands before the job: that of
-getrusage begins with what the parent held when it started the child.
+needs (model, data), does the job once (an optimiser may make its moments only then),
+and hands back to the system what is free by then. It notes what the process holds, does
+the job some times more, and prints by how much the peak was above that. The peak is
+Linux's VmHWM, set back to what stands before: that of getrusage begins with what the
+parent held when it started the child.
 
 Page faults are counted in steady state: all contenders keep what is freed, so that a
 step that needs no more than those before it need not ask the system for anything.
@@ -187,12 +188,15 @@ def found_by(job: Job, contender: str, scale: Scale) -> Found:
 
 
 def peak_of(run: Run) -> tuple[float, Any]:
-    """Run some times; -> megabytes at the peak above what stood, the first result."""
+    """Run some times; -> megabytes at the peak above what stood, the first result.
+
+    What stands after a first run, parameters and moments say, is none of the peak's.
+    """
+    result = run()
     ctypes.CDLL(None).malloc_trim(0)  # what was kept is none of what stands
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what stands now
     before = resident("VmRSS")
-    result = run()
-    for _ in range(TIMES - 1):
+    for _ in range(TIMES):
         run()
     return (resident("VmHWM") - before) / 1e6, result
 

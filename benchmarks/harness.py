@@ -2,9 +2,11 @@
 
 A `Case` makes `Work`: the same job as a function of each contender, and a check that
 all of them do that job, by what their first calls have returned. `measure` runs them by
-turns, with an idle gap before each, for the thread pools of OpenBLAS and OpenMP spin a
-while after their call and would be charged to the next one. What counts is the ratio of
-medians; the machine is shared and an absolute time means little.
+turns, in another order each round. Before each is an idle gap, for the thread pools of
+OpenBLAS and OpenMP spin a while after their call and would be charged to the next one,
+and a call that does not count, for caches and pools are another's by then. What counts
+is the median of the ratios, round by round; the machine is shared and an absolute time
+means little.
 """
 
 import sys
@@ -16,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from tinyvq_kernels import keep_freed_memory
 
-TURN = 0.03  # seconds that a turn of the fastest takes, about, ...
+TURN = 0.05  # seconds that a turn of the fastest takes, about, ...
 MOST_CALLS = 30  # ... in no more calls than this
-IDLE = 0.02  # seconds before each call; OpenMP's pools spin for a few milliseconds
+IDLE = 0.02  # seconds before each turn; OpenMP's pools spin for a few milliseconds
 OURS = "tinyvq"
 UNITS = {"ms": "ms", "s": "s", "mb": "MB", "faults": "faults"}  # as they are written
 
@@ -100,9 +102,9 @@ class Measured:
 def measure(work: Work, rounds: int) -> Measured:
     """Check the work, then measure all contenders by turns, `rounds` times.
 
-    A turn is several calls where one is short, so that what it takes to wake a thread
-    pool is not what is measured. What is read in a fresh process each time is read
-    once a turn, and there the first call counts.
+    A turn is several calls where one is short, after one that does not count, so that
+    what it takes to wake a thread pool is not what is measured. What is read in a fresh
+    process each time is read once a turn, and there the first call counts.
     """
     rounds = min(rounds, work.most_rounds)
     keep_freed_memory()  # of all contenders, as tinyvq does in training
@@ -121,11 +123,13 @@ def measure(work: Work, rounds: int) -> Measured:
             reading.values.append(reading.first)
         rounds -= 1
     calls = _calls_a_turn(work, names) if work.timed else 1
-    for k in range(rounds):
-        shift = k % len(names)
-        for name in names[shift:] + names[:shift]:  # each comes first in its turn
+    order = np.random.default_rng(0)
+    for _ in range(rounds):
+        for name in order.permutation(names):
             time.sleep(IDLE)
             run = work.contenders[name]
+            if work.timed:
+                run()
             turn = [_read(work, run)[0] for _ in range(calls)]
             readings[name].values.append(float(np.mean(turn)))
     return Measured(readings, left_out)
@@ -140,8 +144,8 @@ def _calls_a_turn(work: Work, names: list[str]) -> int:
 def summarise(work: Work, measured: Measured) -> dict[str, Any]:
     """Make the record of a case: medians, spread, and the ratio to the fastest peer.
 
-    A peer's median over ours: above 1 where ours takes less. Page faults, of which
-    there should be none, have no ratio.
+    The ratio is the median of a peer's reading over ours of the same round: above 1
+    where ours takes less. Page faults, of which there should be none, have no ratio.
     """
     readings, unit = measured.readings, work.unit
     rounds = max(len(reading.values) for reading in readings.values())
@@ -164,10 +168,8 @@ def summarise(work: Work, measured: Measured) -> dict[str, Any]:
         best = min(peers, key=lambda name: peers[name].median)
         pairs = np.array(peers[best].values) / np.array(readings[OURS].values)
         record["fastest_peer" if work.timed else "leanest_peer"] = best
-        record["ratio"] = round(peers[best].median / readings[OURS].median, 3)
-        record["ratio_quartiles"] = [
-            round(float(q), 3) for q in np.percentile(pairs, [25, 75])
-        ]
+        low, middle, high = np.percentile(pairs, [25, 50, 75]).round(3).tolist()
+        record["ratio"], record["ratio_quartiles"] = middle, [low, high]
     if measured.left_out:
         record["left_out"] = dict(measured.left_out)
     return record

@@ -12,6 +12,12 @@ from tinyvq.files import make_folder, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+# What keeps a library from the best code it has for this machine, where it is set.
+HELD_BACK = (
+    *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS"),
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+    *("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"),
+)
 PACKAGES = (
     "numpy",
     "numba",
@@ -32,6 +38,7 @@ def environment() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
+    versions |= blas()
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -39,6 +46,25 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "commit": commit(),
     }
+
+
+def blas() -> dict[str, str]:
+    """Say what multiplies NumPy's matrices, and for which processor, if it tells."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return {}
+    return {
+        found["internal_api"]: f"{found['version']} for {found['architecture']}"
+        for found in threadpool_info()
+        if found["user_api"] == "blas" and "architecture" in found
+    }
+
+
+def held_back() -> str | None:
+    """Name a setting that keeps a library from its best code; None if there is none."""
+    found = (f"{name}={os.environ[name]}" for name in HELD_BACK if name in os.environ)
+    return next(found, None)
 
 
 def cpu_name() -> str:

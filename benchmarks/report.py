@@ -153,17 +153,19 @@ def unit_of(entry: Record) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """Write a figure with three digits, page faults as a whole number."""
+    """Write a figure with three digits; of page faults, no share below hundredths."""
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     if unit == "faults":
-        digits = 0
+        digits = 2 if 0 < value < 10 else 0
     return f"{value:,.{digits}f} {UNITS[unit]}"
 
 
 def promise(record: Record) -> str:
-    """Write what is promised of ours, in the unit of its median."""
-    unit = unit_of(record["contenders"][OURS])
-    return f"at most {record['promised']:g} {UNITS[unit]}"
+    """Write what is promised of ours, in its unit, and where that is not kept."""
+    ours = record["contenders"][OURS]
+    unit, promised = unit_of(ours), record["promised"]
+    broken = ", which is not kept" if ours[f"median_{unit}"] > promised else ""
+    return f"at most {promised:g} {UNITS[unit]}{broken}"
 
 
 def ratio(record: Record) -> str:

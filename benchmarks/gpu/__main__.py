@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
                 say(f"{part} failed: {type(problem).__name__}: {problem}")
                 failed += 1
                 continue
-            result[part] = {"environment": environment(), "cases": cases}
+            where = environment() | {"checked": not asked.unchecked}
+            result[part] = {"environment": where, "cases": cases}
             say(f"{part}: {time.perf_counter() - began:.0f} s")
     write_json(path, result)
     say(f"wrote {path}")

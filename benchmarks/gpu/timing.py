@@ -92,7 +92,8 @@ def products_in(tf32: bool) -> None:
     """Choose whether PyTorch's float32 products round their factors to TF32."""
     import torch
 
-    torch.backends.cudnn.benchmark = True  # the best of cuDNN's for each shape
+    torch.backends.cudnn.benchmark = True  # the best of cuDNN's for each shape ...
+    torch.backends.cudnn.benchmark_limit = 0  # ... of all that it has
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
 

@@ -245,18 +245,22 @@ class TorchGANStep:
         self.judge.requires_grad_(False)  # no gradient that its own step would drop
         output = self.model(x)
         total, adaptive = output.loss, 0.0
+        roots, gradients = [output.loss], [None]
         if pressure > 0:
-            verdict = self._verdict(output.reconstruction, x)
-            last = self.model.decoder[-1].weight
+            made, last = output.reconstruction, self.model.decoder[-1].weight
+            verdict = self._verdict(made, x)
+            # Once through the judge, for the weight and for the step.
+            (pull,) = torch.autograd.grad(verdict, made)
             wanted = output.mse / self.model.pixel_variance
-            g_rec, g_gan = (
-                torch.autograd.grad(loss, last, retain_graph=True)[0].double().norm()
-                for loss in (wanted, verdict)
-            )
-            adaptive = self.weight * min(float(g_rec / (g_gan + self.eps)), 1e4)
-            total = total + pressure * adaptive * verdict
+            (g_rec,) = torch.autograd.grad(wanted, last, retain_graph=True)
+            (g_gan,) = torch.autograd.grad(made, last, pull, retain_graph=True)
+            ratio = g_rec.double().norm() / (g_gan.double().norm() + self.eps)
+            adaptive = self.weight * min(float(ratio), 1e4)
+            weight = pressure * adaptive
+            total = total + weight * verdict.detach()
+            roots, gradients = [output.loss, made], [None, weight * pull]
         self.adam.zero_grad()
-        total.backward()
+        torch.autograd.backward(roots, gradients)
         self.adam.step()
         self.model.quantizer.update(self.adam)
         # The generator's step leaves the running statistics of the judge as they were.

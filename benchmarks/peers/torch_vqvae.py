@@ -161,9 +161,10 @@ class TorchQuantizer(nn.Module):
             self._forget(optimizer, torch.arange(self.num_codes))
             return
         self.updates += 1
-        one_hot = F.one_hot(chosen, self.num_codes).to(vectors.dtype)
-        self.cluster_size.lerp_(one_hot.sum(0), 1 - self.decay)
-        self.embed_sum.lerp_(one_hot.T @ vectors, 1 - self.decay)
+        counts = torch.bincount(chosen, minlength=self.num_codes).to(vectors.dtype)
+        sums = torch.zeros_like(self.embed_sum).index_add_(0, chosen, vectors)
+        self.cluster_size.lerp_(counts, 1 - self.decay)
+        self.embed_sum.lerp_(sums, 1 - self.decay)
         self.mass = self.decay * self.mass + (1 - self.decay)
         if self.learn == "ema":
             sizes = self.cluster_size[:, None] / self.mass
@@ -192,13 +193,12 @@ class TorchQuantizer(nn.Module):
 
 
 def nearest(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    """Return the index of the nearest code: the textbook's table of distances."""
-    distances = (
-        vectors.square().sum(1, keepdim=True)
-        - 2 * vectors @ codes.T
-        + codes.square().sum(1)
-    )
-    return distances.argmin(1)
+    """Return the index of the nearest code: |c|² - 2 z·c orders them as |z - c|² does.
+
+    A table of scores written once is the fastest that PyTorch has for few codes.
+    """
+    squares = codes.square().sum(1)
+    return torch.addmm(squares, vectors, codes.T, alpha=-2).argmin(1)
 
 
 def kmeans(

@@ -150,13 +150,29 @@ def test_contenders_take_turns_and_who_fails_is_left_out() -> None:
         },
         check=lambda results: order.append("check"),
     )
-    measured = harness.measure(work, 2)
-    first, warm = ["tinyvq", "peer"], ["tinyvq", "peer"]
-    many = harness.MOST_CALLS  # of what takes next to no time
-    turns = [*["tinyvq"] * many, *["peer"] * many, *["peer"] * many]
-    assert order == [*first, "check", *warm, *turns, *["tinyvq"] * many]
+    measured = harness.measure(work, 8)
+    assert order[:5] == ["tinyvq", "peer", "check", "tinyvq", "peer"]
+    many = 1 + harness.MOST_CALLS  # of what takes next to no time; one does not count
+    turns = [tuple(order[i : i + many]) for i in range(5, len(order), many)]
+    rounds = [turns[i : i + 2] for i in range(0, len(turns), 2)]
+    assert len(rounds) == 8
+    for pair in rounds:
+        assert sorted(pair) == [("peer",) * many, ("tinyvq",) * many]
+    assert len({pair[0][0] for pair in rounds}) == 2  # now one is first, now the other
     assert measured.left_out == {"absent": "OSError: no compiler"}
-    assert [len(r.values) for r in measured.readings.values()] == [2, 2]
+    assert [len(r.values) for r in measured.readings.values()] == [8, 8]
+
+
+def test_nothing_is_saved_where_a_library_is_held_back(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    with pytest.raises(SystemExit):
+        command.main(["nearest_code", "--save", str(tmp_path / "cpu.json")])
+    assert "OPENBLAS_CORETYPE=Haswell holds a library back" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_takes_long_is_read_a_few_times() -> None:
