@@ -49,6 +49,9 @@ class Context:
         """Keep arrays (and shapes, axes, ...) under names: `ctx.save(x=x)`, `ctx.x`."""
         if self.saved is None:
             raise GraphError("ctx.save was called after the backward pass")
+        for name in values:
+            if hasattr(Context, name) or name in self.__dict__:
+                raise GraphError(f"ctx.save: {name!r} is the context's own; rename it")
         self.saved.update(values)
 
     def __getattr__(self, name: str) -> Any:
@@ -251,6 +254,15 @@ def as_array(value: Any) -> Array:
     return value.copy(order="C") if backwards or not flags.c_contiguous else value
 
 
+def arrays_in(value: Any) -> Iterator[Array]:
+    """List the arrays of what an op saved: itself, or those in tuples, lists, dicts."""
+    if hasattr(value, "strides"):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from arrays_in(part)
+
+
 def owner_of(array: Array) -> Any:
     """Find the object that owns an array's memory."""
     while getattr(array, "base", None) is not None:
@@ -299,7 +311,7 @@ def _checked(node: Node, i: int, parent: Node, gradient: Array | None) -> Array:
             f"{parent.shape}, got {_describe(gradient)}"
         )
     saved = node.context.saved if node.context is not None else None
-    if any(value is gradient for value in (saved or {}).values()):
+    if any(value is gradient for value in arrays_in(saved or {})):
         return gradient.copy()  # a leaf's gradient must not be an op's own array
     return gradient
 

@@ -22,6 +22,7 @@ from tinyvq.function import (
     Function,
     Node,
     Version,
+    arrays_in,
     as_array,
     first_order_only,
     observer,
@@ -326,8 +327,8 @@ def apply(function: Function, *inputs: Tensor | None) -> Tensor:
     if tracked and array.dtype.kind == "f":  # integers have no gradient
         output.requires_grad = True
         node = output._node = Node(function, context, nodes, array)
-        for name, value in (context.saved or {}).items():
-            if hasattr(value, "strides"):  # an array
+        for name, saved in (context.saved or {}).items():
+            for value in arrays_in(saved):
                 memory = owner_of(value)
                 for tensor in (*present, output):
                     if owner_of(tensor.array) is memory:

@@ -10,7 +10,8 @@ one heap, it finds it whichever thread asks.
 import ctypes
 import sys
 
-TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
+# Of glibc's malloc.h.
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -3, -4, -8
 
 
 def keep_freed_memory() -> bool:
@@ -23,5 +24,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # another C library
         return False
-    settings = {TRIM_THRESHOLD: 1 << 30, MMAP_THRESHOLD: 1 << 30, ARENA_MAX: 1}
-    return all(mallopt(name, value) for name, value in settings.items())
+    # Before glibc 2.35 no threshold may be above 32 MiB: there, nothing is mapped.
+    kept = mallopt(MMAP_THRESHOLD, 1 << 30) or mallopt(MMAP_MAX, 0)
+    told = [kept, mallopt(TRIM_THRESHOLD, 1 << 30), mallopt(ARENA_MAX, 1)]
+    return all(told)

@@ -5,13 +5,16 @@ from the cache on disk. A program that trains calls this first, so that its user
 what is going on.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from tinyvq_kernels._jit import CACHE_DIR
 from tinyvq_kernels._types import Array
 from tinyvq_kernels.convolution import conv2d, conv2d_input_grad, conv2d_weight_grad
+from tinyvq_kernels.convolution.fastest import FEW
 from tinyvq_kernels.decoding import decoder
 from tinyvq_kernels.decoding.weights import DecoderWeights
 from tinyvq_kernels.gemm import matmul
@@ -29,10 +32,23 @@ def is_warm(dtype: str = "float32", training: bool = True) -> bool:
 
     training  False asks for those alone that a trained model needs
     """
-    sure = [CACHE_DIR / f"complete-{dtype}"]
+    sure = [_mark("complete", dtype)]
     if not training:
-        sure.append(CACHE_DIR / f"forward-{dtype}")
+        sure.append(_mark("forward", dtype))
     return any(mark.exists() for mark in sure)
+
+
+def _mark(what: str, dtype: str) -> Path:
+    """Name the file that says that all is compiled, for the sources as they lie here.
+
+    Numba looks its cache up by where a source lies and when it was written: the same
+    source in another environment is compiled anew.
+    """
+    folder = Path(__file__).resolve().parent
+    digest = hashlib.blake2b(str(folder).encode(), digest_size=8)
+    for source in sorted(folder.rglob("*.py")):
+        digest.update(f" {source.stat().st_mtime_ns}".encode())
+    return CACHE_DIR / f"{what}-{dtype}-{digest.hexdigest()}"
 
 
 def warm_up(dtype: str = "float32", training: bool = True) -> Iterator[tuple[str, int]]:
@@ -44,7 +60,7 @@ def warm_up(dtype: str = "float32", training: bool = True) -> Iterator[tuple[str
     for name, call in calls.items():
         yield name, len(calls)
         call()
-    (CACHE_DIR / f"{'complete' if training else 'forward'}-{dtype}").touch()
+    _mark("complete" if training else "forward", dtype).touch()
 
 
 Calls = dict[str, Callable[[], object]]
@@ -53,10 +69,11 @@ Calls = dict[str, Callable[[], object]]
 def _forward(dtype: str) -> Calls:
     """Call each kernel that a trained model needs, on the least arrays."""
     one = np.ones((1, 1, 1, 1), dtype)
-    many = np.ones((1, 3, 3, 16), dtype)  # channels: Winograd's form
-    square = np.ones((3, 3, 16, 16), dtype)
+    many = np.ones((1, 3, 3, FEW), dtype)  # channels: Winograd's form
+    square = np.ones((3, 3, FEW, FEW), dtype)
     cube = np.ones((1, 1, 1), dtype)
     row, flat = np.ones((1, 1), dtype), np.ones(1, dtype)
+    pair = np.ones((2, 1), dtype)
     return {
         "conv2d": lambda: (conv2d(one, one), conv2d(many, square, padding=1)),
         # What a transposed convolution is made of.
@@ -64,7 +81,7 @@ def _forward(dtype: str) -> Calls:
             conv2d_input_grad(one, one, (1, 1)),
             conv2d_input_grad(many, square, (3, 3), padding=1),
         ),
-        "matmul": lambda: matmul(row, row),
+        "matmul": lambda: (matmul(row, row), matmul(np.ones((2, 3), dtype).T, pair)),
         "attention": lambda: attention(cube, cube, cube, False),
         "group_norm": lambda: group_norm(cube, flat, flat, 1, 1e-6),
         "relu": lambda: relu(row),
@@ -77,14 +94,15 @@ def _forward(dtype: str) -> Calls:
 def _backward(dtype: str) -> Calls:
     """Call each kernel that training needs besides, on the least arrays."""
     one = np.ones((1, 1, 1, 1), dtype)
-    many = np.ones((1, 3, 3, 16), dtype)
+    many = np.ones((2, 3, 3, FEW), dtype)
     cube = np.ones((1, 1, 1), dtype)
     row, flat = np.ones((1, 1), dtype), np.ones(1, dtype)
     slots = [np.ones(1, dtype) for _ in range(4)]
     return {
         "conv2d_weight_grad": lambda: (
             conv2d_weight_grad(one, one, (1, 1)),
-            conv2d_weight_grad(many, many, (3, 3), padding=1),
+            conv2d_weight_grad(many[:1], many[:1], (3, 3), padding=1),
+            conv2d_weight_grad(many, many, (3, 3), padding=1),  # sums in groups
         ),
         "attention_grad": lambda: attention_grad(cube, cube, cube, row, cube, False),
         "group_norm_grad": lambda: group_norm_grad(cube, cube, row, row, flat),

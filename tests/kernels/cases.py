@@ -178,15 +178,15 @@ def geometries() -> Iterator[Geometry]:
 def winograd_geometries() -> Iterator[Geometry]:
     """Tiles of 2×2, whole and cut off; phases; blocks, bands and chunks of tiles."""
     for h in (1, 2, 3, 4, 5, 8):
-        yield Geometry(2, h, 9 - h, 16, k=16, padding=1)
+        yield Geometry(2, h, 9 - h, 32, k=32, padding=1)
     for taps, stride in ((2, 1), (3, 1), (4, 2), (6, 2), (9, 3)):
         for padding in (0, 1, taps):
-            yield Geometry(1, 9, 10, 16, taps, taps, 32, stride, padding)
-            yield Geometry(3, 10, 11, 48, taps, taps, 16, stride, padding, bias=False)
-    yield Geometry(17, 4, 4, 16, k=16, padding=1)
-    yield Geometry(1, 60, 40, 16, k=16, padding=1)
-    yield Geometry(4, 66, 66, 16, k=16, padding=1)
-    yield Geometry(0, 4, 4, 16, k=16, padding=1)
+            yield Geometry(1, 9, 10, 32, taps, taps, 48, stride, padding)
+            yield Geometry(3, 10, 11, 48, taps, taps, 32, stride, padding, bias=False)
+    yield Geometry(17, 4, 4, 32, k=32, padding=1)
+    yield Geometry(1, 60, 40, 32, k=32, padding=1)
+    yield Geometry(4, 66, 66, 32, k=32, padding=1)
+    yield Geometry(0, 4, 4, 32, k=32, padding=1)
 
 
 def convolutions() -> list[Geometry]:

@@ -49,7 +49,10 @@ def settled(z: Array, codes: Array, group: int, maxima: Array | None = None) -> 
     return gpu_hopper.end(z, codes, packed.flag, found)
 
 
-KINDS = ("random", "repeated", "alike", "zeros", "near", "close", "large", "small")
+KINDS = (
+    *("random", "repeated", "alike", "zeros", "near", "close", "large", "small"),
+    "tiny",
+)
 
 
 def rows_and_codes(kind: str, n: int, m: int, depth: int) -> tuple[Array, Array]:
@@ -61,6 +64,7 @@ def rows_and_codes(kind: str, n: int, m: int, depth: int) -> tuple[Array, Array]
     close     codes come in some fives that TF32 does not tell apart
     large     products would overflow as squares do
     small     below the smallest normal floats, in part
+    tiny      the squares of codes are, all of them; close, too
     """
     z = draw(f"z {kind}", n, depth).astype(np.float32)
     codes = draw(f"codes {kind}", m, depth).astype(np.float32)
@@ -77,6 +81,9 @@ def rows_and_codes(kind: str, n: int, m: int, depth: int) -> tuple[Array, Array]
         codes = codes[chosen[:m] // 5] + np.float32(1e-4) * codes
     elif kind == "large":
         z, codes = z * np.float32(1e17), codes * np.float32(1e17)
+    elif kind == "tiny":
+        codes = codes[chosen[:m] // 5] + np.float32(1e-4) * codes
+        codes *= np.float32(1e-24)
     elif kind == "small":
         z, codes = z * np.float32(1e-25), codes * np.float32(1e-15)
     return z, codes

@@ -42,6 +42,17 @@ def test_equals_the_cpu_on_every_row(rung: str) -> None:
 
 
 @every_rung
+@pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-23, 1e-24, 1e-30])
+def test_codes_whose_squares_vanish(rung: str, size: float) -> None:
+    """In fives that TF32 does not tell apart: what is sure must not be taken for so."""
+    z = draw("z", 500, 8).astype(np.float32)
+    fives = draw("fives", 13, 8).repeat(5, axis=0)[:64] + 1e-4 * draw("codes", 64, 8)
+    codes = (size * fives).astype(np.float32)
+    expected = tinyvq_kernels.nearest_code(z, codes)
+    np.testing.assert_array_equal(search(rung, z, codes), expected)
+
+
+@every_rung
 def test_large_tiles_equal_the_cpu(rung: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "ENOUGH", 4)
     for n, m, depth in [(257, 129, 20), (129, 385, 19), (300, 300, 64)]:

@@ -201,6 +201,25 @@ def test_a_warp_barrier_orders_its_warp_alone(
     assert report.kinds - {"uninitialised"} == kinds
 
 
+@pytest.mark.parametrize("writer", [31, 32, 40, 95])
+def test_a_write_races_with_reads_of_every_other_warp(run: Run, writer: int) -> None:
+    """Though the last readers are of the writer's own warp, and behind its barrier."""
+    body = f"""{T}
+    __shared__ int s[1];
+    if (t == 0) s[0] = 1;
+    __syncthreads();
+    int seen = s[0];
+    __syncwarp();
+    if (t == {writer}) s[0] = 8;
+    __syncthreads();
+    out_n[t] = seen + s[0];"""
+    with emulation("checked") as report:
+        run(body, "int *out_n", np.zeros(96, INT), block=(96, 1, 1))
+    (found,) = (f for f in report.findings if f.kind == "race")
+    assert found.thread == (writer, 0, 0)
+    assert found.other_thread[0] // 32 != writer // 32
+
+
 def test_a_block_barrier_orders_all(run: Run) -> None:
     for by in (1, 32):
         assert neighbours(run, "__syncthreads();", by, "all").findings == []

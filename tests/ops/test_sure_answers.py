@@ -7,6 +7,7 @@ themselves.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,12 +102,37 @@ def test_an_impossible_class_has_no_share_and_no_gradient() -> None:
 def test_activations_far_out_are_flat_or_straight(
     op: Callable[[Tensor], Tensor],
 ) -> None:
-    far = np.array([-1e9, -1e3, -150.0, 150.0, 1e3, 1e9], np.float32)
+    far = np.array([-1e30, -2e13, -1e9, -1e3, -150.0], np.float32)
+    far = np.concatenate([far, -far])
     y, gradient = value_and_gradient(op, far, np.ones_like(far))
     step = (far > 0).astype(np.float32)
     straight = op is not ops.sigmoid
     np.testing.assert_array_equal(y, step * far if straight else step)
     np.testing.assert_array_equal(gradient, step if straight else 0 * step)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_quotients_of_any_size(dtype: Any) -> None:
+    sizes = [1e-25, 1e-20, 1.0, 1e20, 1e25]
+    if dtype == np.float64:
+        sizes += [1e-170, 1e-160, 1e160, 1e170]
+    for size in sizes:
+        a, b = (Tensor(np.array([size], dtype), requires_grad=True) for _ in range(2))
+        (a / b).sum().backward()
+        assert a.grad is not None
+        assert b.grad is not None
+        assert_close(a.grad.numpy(), np.array([1 / size]))
+        assert_close(b.grad.numpy(), np.array([-1 / size]))
+
+
+def test_logits_of_minus_infinity_have_no_part_in_the_divergence() -> None:
+    x = np.array([[0.0, 1.0, -np.inf, 2.0]], np.float32)
+    y, gradient = value_and_gradient(ops.uniform_kl, x, np.ones((), np.float32))
+    p = np.exp(x.astype(np.float64)) / np.exp(x.astype(np.float64)).sum()
+    some = p[p > 0]
+    assert_close(y, np.log(4) + (some * np.log(some)).sum())
+    assert gradient[0, 2] == 0
+    assert abs(gradient.sum()) < 1e-6
 
 
 @pytest.mark.parametrize("size", [1e-4, 1.0, 1e18, 1e25, 1e38])
@@ -117,6 +143,13 @@ def test_a_vector_of_any_size_is_brought_to_length_1(size: float) -> None:
         y, gradient = value_and_gradient(ops.l2_normalize, x, gy)
     unit = x / np.sqrt((x.astype(np.float64) ** 2).sum(axis=1, keepdims=True) + 1e-12)
     assert_close(y, unit)
+    far, up = x.astype(np.float64), gy.astype(np.float64)
+    along = (up * unit).sum(axis=1, keepdims=True)
+    length = np.sqrt((far**2).sum(axis=1, keepdims=True) + 1e-12)
+    exact = (up - unit * along) / length
+    if size < 1e30:  # beyond, it is less than a float32 holds
+        largest = np.abs(exact).max()
+        np.testing.assert_allclose(gradient, exact, rtol=0, atol=1e-6 * largest)
     assert np.isfinite(gradient).all()
 
 

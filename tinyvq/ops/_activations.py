@@ -10,6 +10,7 @@ from tinyvq_kernels import silu as silu_kernel
 
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._broadcast import add_up
 from tinyvq.ops._doors import axis_of
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
@@ -114,9 +115,14 @@ class GELU(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.save(x=x)
-        y = logistic(self._inner(x))
+        y = logistic(self._inner(self._near(x)))
         y *= x
         return y
+
+    @staticmethod
+    def _near(x: Array) -> Array:
+        """Cut x where u could overflow; there σ is 0 or 1 to the last digit."""
+        return np.clip(x, -30, 30)
 
     @staticmethod
     def _inner(x: Array) -> Array:
@@ -129,10 +135,11 @@ class GELU(Function):
     # ∂y/∂x = σ + x σ (1 - σ) u' = σ (1 + (1 - σ) x u'), as for SiLU, where u' is 1; and
     # x u' = 2 √(2/π) (x + 3 · 0.044715 x³) = 3 u - 4 √(2/π) x.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        u = self._inner(ctx.x)
+        x = self._near(ctx.x)
+        u = self._inner(x)
         s = logistic(u)
         gx = 1 - s
-        gx *= 3 * u - (2 * _LINEAR) * ctx.x
+        gx *= 3 * u - (2 * _LINEAR) * x
         gx += 1
         gx *= s
         gx *= gy
@@ -192,7 +199,7 @@ class Softmax(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         y = np.exp(x - x.max(axis=self.axis, keepdims=True))
-        y /= y.sum(axis=self.axis, keepdims=True)
+        y /= add_up(y, self.axis, keepdims=True)
         ctx.save(y=y)
         return y
 
@@ -202,7 +209,7 @@ class Softmax(Function):
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
         largest = ctx.y.argmax(axis=self.axis, keepdims=True)
         gy = gy - np.take_along_axis(gy, largest, axis=self.axis)
-        inner = (gy * ctx.y).sum(axis=self.axis, keepdims=True)
+        inner = add_up(gy * ctx.y, self.axis, keepdims=True)
         return (ctx.y * (gy - inner),)
 
 

@@ -87,15 +87,15 @@ class Div(Function):
     """y = a / b."""
 
     def forward(self, ctx: Context, a: Array, b: Array) -> Array:
-        ctx.save(a=a, b=b)
-        return a / b
+        y = a / b
+        ctx.save(y=y, b=b, shape=a.shape)
+        return y
 
-    # ∂y/∂a = 1 / b, ∂y/∂b = -a / b².
+    # ∂y/∂a = 1 / b, ∂y/∂b = -a / b² = -y / b; b² alone would overflow, or vanish.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        ga = unbroadcast(gy / ctx.b, ctx.a.shape) if ctx.needs[0] else None
-        gb = None
-        if ctx.needs[1]:
-            gb = unbroadcast(-gy * ctx.a / (ctx.b * ctx.b), ctx.b.shape)
+        each = gy / ctx.b
+        ga = unbroadcast(each, ctx.shape) if ctx.needs[0] else None
+        gb = unbroadcast(-each * ctx.y, ctx.b.shape) if ctx.needs[1] else None
         return ga, gb
 
 

@@ -3,7 +3,7 @@
 import operator
 from typing import Any
 
-from tinyvq.backends import read
+from tinyvq.backends import beside, read
 from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.tensor import Tensor
 
@@ -23,6 +23,15 @@ def check_range(op: str, name: str, x: Tensor, end: int) -> None:
     low, high = read(x.array.min(), x.array.max())
     if low < 0 or high >= end:
         raise ShapeError(f"{op}: {name} must be in 0 .. {end - 1}, got {low} .. {high}")
+
+
+def tensor_beside(tensor: Tensor, like: Tensor) -> Tensor:
+    """Copy a tensor to where another one lives; itself where it lives there already.
+
+    Itself, and not another one of the same array: only so its changes are seen.
+    """
+    moved = beside(tensor.array, like.array)
+    return tensor if moved is tensor.array else Tensor.wrap(moved)
 
 
 def axis_of(op: str, x: Tensor, axis: int) -> int:

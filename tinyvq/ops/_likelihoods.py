@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyvq.backends import beside, module_of
+from tinyvq.backends import module_of
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._activations import logistic
-from tinyvq.ops._doors import check_range
+from tinyvq.ops._doors import check_range, tensor_beside
 from tinyvq.ops._losses import same_shape
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
@@ -101,7 +101,7 @@ def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
             f"{logits.shape} and {targets.shape}"
         )
     check_range("cross_entropy", "targets", targets, logits.shape[-1])
-    targets = Tensor.wrap(beside(targets.array, logits.array))
+    targets = tensor_beside(targets, logits)
     return apply(CrossEntropy(), logits, targets)
 
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from tinyvq_kernels import code_sums
 
-from tinyvq.backends import beside
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.ops._doors import check_range, same_dtype
+from tinyvq.ops._doors import check_range, same_dtype, tensor_beside
 from tinyvq.ops._losses import same_shape
 from tinyvq.ops._products import as_rows
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
@@ -49,7 +48,7 @@ def embedding(table: Operand, indices: Operand, *, check: bool = True) -> Tensor
         raise ShapeError(f"embedding: table must be (M,D), got {table.shape}")
     if check:
         check_range("embedding", "indices", indices, table.shape[0])
-    indices = Tensor.wrap(beside(indices.array, table.array))
+    indices = tensor_beside(indices, table)
     return apply(Embedding(), table, indices)
 
 
@@ -178,15 +177,16 @@ class UniformKL(Function):
     """L = mean over rows of KL(p ‖ uniform) = log M + Σ_m p_m log p_m, p = softmax(x).
 
     It takes the logits x (..., M), not p, because log p of a p that underflows to 0
-    would be infinite, while p log p and its gradient go to 0.
+    would be infinite, while p log p and its gradient go to 0. A logit of -∞ will do.
     """
 
     def forward(self, ctx: Context, x: Array) -> Array:
         x = x - x.max(axis=-1, keepdims=True)
         p = np.exp(x)
         p /= p.sum(axis=-1, keepdims=True)
-        average = (p * x).sum(axis=-1, keepdims=True)  # (..., 1)
-        ctx.save(p=p, centred=x - average)
+        finite = np.where(p > 0, x, 0)  # 0 · -∞ would be NaN
+        average = (p * finite).sum(axis=-1, keepdims=True)  # (..., 1)
+        ctx.save(p=p, centred=finite - average)
         # log M + Σ p log p = Σ p x - log (Σ eˣ / M); written so that it is exact to the
         # last digits where all x are nearly alike.
         return (average - np.log1p(np.expm1(x).mean(axis=-1, keepdims=True))).mean()

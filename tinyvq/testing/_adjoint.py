@@ -21,7 +21,9 @@ from tinyvq.testing._subject import (
     floored,
     largest,
     name_of,
+    require_linear,
     same,
+    walked,
 )
 
 Map = Callable[[Array], Array]
@@ -36,7 +38,7 @@ def check_adjoint(linear: Map, adjoint: Map, x: Array, y: Array) -> float:
 
     Raises GradientError where they differ by more than rounding.
     """
-    ax, aty = np.asarray(linear(x)), np.asarray(adjoint(y))
+    ax, aty = _untouched(linear, x), _untouched(adjoint, y)
     for side, got, wanted in (("linear(x)", ax, y), ("adjoint(y)", aty, x)):
         if got.shape != wanted.shape:
             raise GradientError(
@@ -47,6 +49,16 @@ def check_adjoint(linear: Map, adjoint: Map, x: Array, y: Array) -> float:
         call = f"{name_of(linear)}({describe(x)}), {name_of(adjoint)}({describe(y)})"
         raise GradientError(f"check_adjoint: {problem}\n  in {call}")
     return error
+
+
+def _untouched(function: Map, given: Array) -> Array:
+    """Call a function on a copy; GradientError where it writes into that."""
+    made = np.array(function(handed := given.copy()))
+    if not same(handed, given):
+        raise GradientError(
+            f"check_adjoint: {name_of(function)} modified its argument in place"
+        )
+    return made
 
 
 def check_linear(
@@ -99,10 +111,11 @@ def check_linear_subject(subject: Subject) -> float:
         raise subject.error(f"is not linear {where}: f(-2 x) is not -2 f(x)")
     recording = subject.record(subject.copies())
     y = floored(stream.child("y"), ax.shape)
-    aty = recording.gradients(y)
+    aty = walked(recording, y)
     problem, error = _compare(ax, y, [(x[i], aty[i]) for i in x])
     if problem:
         raise subject.error(f"backward is not the adjoint {where}: {problem}")
+    require_linear(recording, y)
     return error
 
 

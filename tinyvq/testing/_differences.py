@@ -15,16 +15,18 @@ Three things can spoil it, and each is measured or bounded:
               height · a / 2h, does not
     rounding  what float64 does to the quotient, below
 
-The slope is settled where spread and jump are below 2⁻²⁰ of it. Otherwise a smaller
-step may pass by the kink, or resolve the curvature; where none does, there is no slope.
+The slope is settled where spread and jump are below 2⁻²⁰ of it, or of a 2⁻¹⁰th of the
+steepest output's. Otherwise a smaller step may pass by the kink, or resolve the
+curvature; where none does, there is no slope. Steps are shares of the root mean square
+of x; then, where an array mixes magnitudes, of that of the elements that d moves.
 
 Rounding: the values of f are wrong by up to NOISE · u · (largest value), u = 2⁻⁵³.
 NOISE = 2¹⁰ has room for sums of 1,000 random terms (about √1,000 · u of their sum, and
 1,000 u at the very worst), with the factors of the quotients: 3/h for the value, 20/h
 for the jump. x ± h d are rounded themselves, by u · (largest x), which moves f by the
-slope times that. So
+slope times that; of x, only elements that d moves are. So
 
-    rounding = NOISE · u · (largest f + largest x · largest slope) / h
+    rounding = NOISE · u · (largest f + largest moved x · largest slope) / h
 
 The backward pass rounds as well, by up to NOISE · u · slope: far below this, since h is
 at most 2⁻¹⁰ of x.
@@ -33,6 +35,7 @@ at most 2⁻¹⁰ of x.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +46,7 @@ NOISE = 2.0**10
 UNIT = 2.0**-53
 STEPS = (2.0**-10, 2.0**-13, 2.0**-17, 2.0**-20, 2.0**-24)
 SETTLED = 2.0**-20
+OTHERS = 2.0**-10  # of the steepest output's slope, that others are held to at least
 TINY = 2.0**-40  # below this a slope counts as 0
 
 Curve = Callable[[Array], Array]
@@ -78,10 +82,11 @@ class Slopes:
     @property
     def settled(self) -> npt.NDArray[np.bool_]:
         """Along which directions (k,) the slopes can be relied on."""
-        unrest = (np.abs(self.spreads) + np.abs(self.jumps)).max(axis=1, initial=0.0)
-        steepest = np.abs(self.values).max(axis=1, initial=0.0)
-        bound = SETTLED * steepest + self.roundings + TINY
-        return np.asarray((unrest <= bound) & np.isfinite(unrest))
+        unrest = np.abs(self.spreads) + np.abs(self.jumps)  # (k,m)
+        slopes = np.abs(self.values)
+        floor = OTHERS * slopes.max(axis=1, initial=0.0, keepdims=True)
+        bound = SETTLED * np.maximum(slopes, floor) + self.roundings[:, None] + TINY
+        return np.asarray(((unrest <= bound) & np.isfinite(unrest)).all(axis=1))
 
     def along(self, upstream: Float64) -> tuple[Float64, Float64]:
         """Slopes of the weighted sums of the outputs, and bounds on their errors.
@@ -110,13 +115,24 @@ def differentiate(
     """
     k, m = len(directions), y.size
     slopes = Slopes(*np.empty((3, k, m)), *np.empty((2, k)))
+    if not k:
+        return slopes
+    moved = [x[d != 0] for d in directions]
+    whole_scale = _scale(x)
+    own_scales = [min(whole_scale, _scale(part)) for part in moved]
     waiting = np.arange(k)  # for a step that settles them
-    for step in STEPS:
-        h = step * _scale(x)
+    for scales, step in product(([whole_scale] * k, own_scales), STEPS):
         with np.errstate(all="ignore"):  # a step may leave f's domain; a smaller not
-            again = [directions[int(i)] for i in waiting]
-            taken = _quotients(f, x, y, again, h)
+            parts = [
+                _quotients(f, x, y, directions[i], step * scales[i], largest(moved[i]))
+                for i in map(int, waiting)
+            ]
+            fields = zip(*(part.fields for part in parts), strict=True)
+            taken = Slopes(*map(np.array, fields))
             settled = taken.settled
+            if scales is own_scales:  # whose rounding must not pass for a slope
+                steepest = np.abs(taken.values).max(axis=1, initial=0.0)
+                settled &= taken.roundings <= OTHERS * steepest
         for whole, part in zip(slopes.fields, taken.fields, strict=True):
             whole[waiting] = part
         waiting = waiting[~settled]
@@ -127,23 +143,23 @@ def differentiate(
 
 
 def _quotients(
-    f: Curve, x: Float64, y: Float64, directions: Sequence[Float64], h: float
+    f: Curve, x: Float64, y: Float64, d: Float64, h: float, reach: float
 ) -> Slopes:
-    k, m = len(directions), y.size
-    moves = (h, -h, h / 2, -h / 2)
-    points = [f(x + move * d).ravel() for d in directions for move in moves]
-    values = np.array(points).reshape(k, 4, m)
-    far_up, far_down, near_up, near_down = values.swapaxes(0, 1)  # each (k, m)
+    """Take the slopes along one direction -> fields (m,), and two numbers.
+
+    reach  the largest element of x that d moves
+    """
+    points = [f(x + move * d).ravel() for move in (h, -h, h / 2, -h / 2)]
+    far_up, far_down, near_up, near_down = values = np.array(points)  # (4,m)
     base = y.ravel()
     far, near = (far_up - far_down) / (2 * h), (near_up - near_down) / h
     slope = (4 * near - far) / 3
     far_jump = ((far_up - base) - (base - far_down)) / h
     near_jump = ((near_up - base) - (base - near_down)) / (h / 2)
     jump = 2 * near_jump - far_jump
-    size = np.maximum(largest(y), np.abs(values).max(axis=(1, 2), initial=0.0))  # (k,)
-    steepest = np.abs(slope).max(axis=1, initial=0.0)  # (k,)
-    rounding = NOISE * UNIT * (size + largest(x) * steepest) / h
-    return Slopes(slope, far - near, jump, rounding, np.full(k, h))
+    size = max(largest(y), largest(values))
+    rounding = NOISE * UNIT * (size + reach * largest(slope)) / h
+    return Slopes(slope, far - near, jump, np.asarray(rounding), np.asarray(h))
 
 
 def _unsettled(
@@ -166,5 +182,8 @@ def _unsettled(
 
 def _scale(x: Float64) -> float:
     """Round the root mean square of x to a power of two: steps then divide exactly."""
-    mean_square = float(np.square(x).mean()) if x.size else 0.0
-    return 2.0 ** round(math.log2(mean_square) / 2) if mean_square > 0 else 1.0
+    most = largest(x)
+    if most == 0:
+        return 1.0
+    mean_square = float(np.square(x / most).mean())  # squares of x may overflow
+    return 2.0 ** round(math.log2(most) + math.log2(mean_square) / 2)

@@ -8,11 +8,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tinyvq.errors import ConfigError
 from tinyvq.rng import Stream
 from tinyvq.testing._subject import Float64
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
+REDRAWS = 100  # of values that came too near to a kink
 
 # Nothing, one, primes, and both sides of the edges of tiles and blocks.
 EDGES = (0, 1, 2, 3, 5, 7, 8, 9, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
@@ -62,22 +64,31 @@ class Draw(ABC):
         positive   their magnitudes, plus the gap
         distinct   instead: evenly spread, in random order, no two nearer than the gap
         away_from  no value nearer to one of these than the gap: they are kinks
+
+        Raises ConfigError for distinct values that are to be one of the others as well,
+        and where normal values do not keep away.
         """
         stream = Stream(self.seed(), "array")
+        kinks = np.atleast_1d(np.asarray(away_from, dtype=np.float64))
         if distinct:
+            if positive or kinks.size:
+                raise ConfigError("distinct values are neither positive nor away_from")
             size = int(np.prod(shape))
             ranks = stream.permutation(size) - (size - 1) / 2
             jitter = stream.uniform(size, -0.5, 0.5)
             return np.asarray(gap * (2 * ranks + jitter)).reshape(shape)
-        values = stream.normal(shape)
-        if positive:
-            return np.abs(values) + gap
-        kinks = np.atleast_1d(np.asarray(away_from, dtype=np.float64))
-        near = _near(values, kinks, gap)
-        while near.any():
-            values = np.where(near, stream.normal(shape), values)
+
+        def drawn() -> Float64:
+            values = stream.normal(shape)
+            return np.abs(values) + gap if positive else values
+
+        values = drawn()
+        for _ in range(REDRAWS):
             near = _near(values, kinks, gap)
-        return values
+            if not near.any():
+                return values
+            values = np.where(near, drawn(), values)
+        raise ConfigError(f"no normal values keep {gap} away from {away_from}")
 
     def indices(self, high: int, shape: Shape) -> npt.NDArray[np.int64]:
         """Draw integers from 0 .. high-1."""

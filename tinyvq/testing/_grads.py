@@ -25,11 +25,14 @@ from tinyvq.testing._subject import (
     floored,
     largest,
     name_of,
+    require_linear,
     same,
+    walked,
 )
 
 FULL_JACOBIAN = 2_000  # entries, inputs × outputs; above it, directions
 DIRECTIONS = 3
+RESOLVED = 2.0**-10  # of the largest slope: a larger error is no rounding of ours
 
 Surrogate = Callable[..., Any] | None
 
@@ -58,9 +61,9 @@ def check_grads(
     softmax. The Jacobian is checked entry by entry where it has up to 2,000 entries,
     and along random directions where it is larger; no component of those is near zero,
     so no border element can hide. Checked as well: each input when it alone needs a
-    gradient; that a second walk over the same graph gives the same bits; that inputs
-    and upstream gradient stay as they were; that the value does not depend on whether
-    gradients are asked for.
+    gradient; that a second walk over the same graph gives the same bits; that backward
+    is linear in its upstream gradient; that inputs and upstream gradient stay as they
+    were; that the value does not depend on whether gradients are asked for.
 
     Raises GradientError with the element, both values and what is needed to repeat the
     check; DTypeError for floating arrays that are not float64; ConfigError for
@@ -101,7 +104,9 @@ def check_subject(subject: Subject, surrogate: Surrogate) -> float:
             gradient = alone.gradients(upstream.copy())[judge.i]
             note = ", when it alone needs one"
             error = max(error, judge.dense(gradient, upstream, note))
-    return max(error, _each_output(subject, [j for j in judges if j.full], y))
+    error = max(error, _each_output(subject, [j for j in judges if j.full], y))
+    require_linear(recording, upstream)
+    return error
 
 
 def _each_output(subject: Subject, judges: list["_Judge"], y: Float64) -> float:
@@ -146,11 +151,8 @@ def _walk_twice(
 ) -> dict[int, Array]:
     """Return the gradients; raise unless a second walk repeats them."""
     subject = recording.subject
-    handed = upstream.copy()
-    first = {i: g.copy() for i, g in recording.gradients(handed).items()}
-    if not same(handed, upstream):
-        raise subject.error("backward modified its upstream gradient in place")
-    second = recording.gradients(handed)
+    first = walked(recording, upstream)
+    second = recording.gradients(upstream.copy())
     for i in subject.active:
         if not same(first[i], second[i]):
             raise subject.error(
@@ -227,6 +229,17 @@ class _Judge:
                 k = self._locate(rows[j], weights[j], self.directions[k])
             wrong = float((errors > bounds).any(axis=1).mean())
             raise self._mismatch(k, rows[j], weights[j], wrong, note)
+        doubtful = (errors > bounds / 8) & (errors > RESOLVED * largest(numeric))
+        if doubtful.any():
+            k, j = _position(
+                int(np.argmax(np.where(doubtful, errors, 0))), errors.shape
+            )
+            raise self.subject.error(
+                f"the gradient of input {self.i} cannot be judged: {claimed[k, j]:.6g} "
+                f"is claimed, and finite differences give {numeric[k, j]:.6g} but are "
+                f"sure of it to ± {bounds[k, j]:.1e} alone{note}. The values are large "
+                "beside the slopes: subtract a constant, or check at another point"
+            )
         return largest(errors) / (largest(numeric) or 1.0)
 
     def _require_finite(self, gradient: Array, note: str) -> None:

@@ -17,6 +17,8 @@ from tinyvq.tensor import Tensor, no_grad
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
+SHOWN = 20  # values of an array that messages write out
+SUBNORMAL = 2.0**-1000  # whatever is smaller may lose digits when it is multiplied
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class Recording:
     def gradients(self, gy: Array) -> dict[int, Array]:
         """Walk back from the upstream gradient gy; zeros where no gradient arrives.
 
-        gy goes to the last op as it is, so that a check can choose its memory layout
-        and see whether it was modified.
+        A contiguous gy goes to the last op as it is, so that a check can see whether it
+        was modified; of another one the walk makes a copy first.
         """
         wanted = {
             i: tensor
@@ -126,6 +128,36 @@ class Recording:
         return gradients
 
 
+def walked(recording: Recording, upstream: Array) -> dict[int, Array]:
+    """Walk back; GradientError where backward writes into its upstream gradient."""
+    found = recording.gradients(handed := upstream.copy())
+    if not same(handed, upstream):
+        raise recording.subject.error(
+            "backward modified its upstream gradient in place"
+        )
+    return {i: gradient.copy() for i, gradient in found.items()}
+
+
+def require_linear(recording: Recording, upstream: Array) -> None:
+    """Raise GradientError unless backward is linear in its upstream gradient.
+
+    What it makes of a power of two times that is the power times as much, to the bit:
+    such a factor rounds nothing. And of zeros it makes zeros. A backward that clips its
+    upstream gradient, or adds to it, would pass for gradients of one size.
+    """
+    subject, first = recording.subject, walked(recording, upstream)
+    for factor in (-(2.0**10), 2.0**-10, 0.0):
+        scaled = walked(recording, upstream * upstream.dtype.type(factor))
+        for i, gradient in scaled.items():
+            off = np.abs(gradient - first[i] * first[i].dtype.type(factor))
+            if np.isfinite(first[i]).all() and not largest(off) <= SUBNORMAL:
+                raise subject.error(
+                    f"backward is not linear in its upstream gradient: for {factor:g} "
+                    f"times that, the gradient of input {i} is not {factor:g} times "
+                    f"what it was, but off by {largest(off):.3g}"
+                )
+
+
 def _tensor(array: Any, requires_grad: bool = False) -> Any:
     if isinstance(array, np.ndarray | np.floating) and array.dtype.kind == "f":
         return Tensor.wrap(array, requires_grad)
@@ -144,9 +176,15 @@ def differentiable(
     floats = []
     for i, given in enumerate(arrays):
         array = given.array if isinstance(given, Tensor) else given
-        if array is not None and not isinstance(array, int):
-            array = np.asarray(array)
-        if isinstance(array, np.ndarray) and array.dtype.kind not in "iub":
+        if isinstance(array, float | complex | list | tuple | np.generic):
+            made = np.asarray(array)  # of numbers, or handed on as it came
+            array = made if made.dtype.kind in "fc" else array
+        if isinstance(array, np.ndarray) and array.dtype.kind in "fc":
+            if array.dtype.kind == "c":
+                raise DTypeError(
+                    f"{name}: argument {i} is {array.dtype}; check functions of its "
+                    "real and imaginary parts"
+                )
             if array.dtype != np.float64:
                 raise DTypeError(
                     f"{name}: finite differences need float64, argument {i} is "
@@ -180,9 +218,10 @@ def largest(values: Array) -> float:
 
 
 def describe(array: Any) -> str:
-    """Name dtype and shape."""
+    """Name dtype and shape, and the values of a small array."""
     if isinstance(array, np.ndarray):
-        return f"{array.dtype} {array.shape}"
+        values = f" {array.tolist()}" if 0 < array.size <= SHOWN else ""
+        return f"{array.dtype} {array.shape}{values}"
     return repr(array)
 
 

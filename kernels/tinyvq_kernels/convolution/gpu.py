@@ -21,6 +21,7 @@ SHAPES = ((64, 64), (128, 64), (128, 32))  # of tiles in registers, rows × colu
 ENOUGH = 792  # blocks of 64 threads that keep a large device busy
 MANY = 65536  # results that keep a device busy with a thread each
 PART = 128  # of the inner index, at least, a part
+MOST_PIXELS = 2**31 - 128
 # Of the weight gradient, which has as many parts as fill a device: with 64 at most, a
 # kernel of 3 × 3 × 32 × 32 and 8 images of 64 × 64 had 192 blocks, and took 55
 # microseconds on an H200, where 12 would do. But the products of 64 pixels take about
@@ -81,10 +82,15 @@ def geometry_of(
     padding: int,
     dilation: int,
 ) -> Geometry:
-    """Of shapes (N,H,W,C) and (R,S,C,K), and the settings."""
+    """Of shapes (N,H,W,C) and (R,S,C,K), and the settings.
+
+    Raises ValueError where kernels, which count pixels in 32 bits, could not.
+    """
     (n, h, w, c), (r, s, _, k) = image, weights
     window = forward_window((h, w), (r, s), stride, padding, dilation)
     p, q = window.grid_h, window.grid_w
+    if n * max(h * w, p * q) >= MOST_PIXELS:
+        raise ValueError(f"on a GPU a batch has fewer than {MOST_PIXELS:,} pixels")
     return Geometry(n, h, w, c, r, s, k, p, q, stride, padding, dilation)
 
 

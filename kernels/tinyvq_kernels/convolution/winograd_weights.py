@@ -82,7 +82,7 @@ def cut_of(plan: Plan, images: int, k: int, width: int) -> Cut:
     few = sums <= FEW // 4
     tiles = (SMALL if few else CHUNK) // max(plan.depth, k)
     at_once = max(1, min(units, tiles // of_unit))
-    groups = min(units, 8, FEW // sums) if few else 1
+    groups = max(1, min(units, 8, FEW // sums)) if few else 1  # of no image: 1
     panels, height = -(-k // width), -(-plan.depth // 6) * 6
     return Cut(units, at_once, at_once * of_unit, groups, panels, height)
 

@@ -87,13 +87,23 @@ class Decoder:
             flat(w.norm),
             *_pack(w.head[None], w.head_bias[None]),
         )
+        self.positions = positions
         caches = layers * count * heads
         # Keys (layers,N,A,E,T), so that a vector holds positions; values (..,T,E).
         self.keys = np.zeros(caches * (width // heads) * wide_t, dtype)
         self.values = np.zeros(caches * wide_t * wide_e, dtype)
 
     def step(self, x: Array, position: int) -> Array:
-        """Return the logits (N,M) after vectors x (N,W) at a position."""
+        """Return the logits (N,M) after vectors x (N,W) at a position.
+
+        Raises ValueError for another shape, or a position that has no place.
+        """
+        wanted = self.sizes.grids, self.sizes.width
+        if x.shape != wanted or not 0 <= position < self.positions:
+            raise ValueError(
+                f"a step takes x {wanted} and a position in 0 .. {self.positions - 1}, "
+                f"got {x.shape} and {position}"
+            )
         tiles = -(-self.sizes.grids // (6 * numba.get_num_threads()))
         a_task = min(6 * tiles, MOST)
         logits = np.empty((self.sizes.grids, self.sizes.codes), x.dtype)

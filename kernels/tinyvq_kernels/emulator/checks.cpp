@@ -28,7 +28,11 @@ struct Access {
 };
 
 struct Cell {
-    Access write, reads[2];   // of the last two different readers
+    Access write;
+    // The last read; and the last ones by another thread of that warp, by another warp
+    // of that block, and by another block. If any read before a write races with it, one
+    // of these does.
+    Access reads[4];
     uint32_t owner;           // the block whose values it holds, counted from 1
     uint8_t initialised;      // bytes, a bit each
 };
@@ -102,6 +106,24 @@ static void report_race(const Access &before, bool wrote, const Access &here,
     found->other_block = block_index(before.block - 1);
 }
 
+static void remember_read(Access (&reads)[4], const Access &here) {
+    Access last = reads[0], far = reads[2];
+    reads[0] = here;
+    if (!last.time || (last.block == here.block && last.thread == here.thread)) return;
+    auto warp_is_ours = [&](const Access &read) {
+        return read.time && read.thread / LANES == here.thread / LANES;
+    };
+    if (last.block != here.block) {
+        reads[3] = last;
+        reads[1] = reads[2] = Access{};
+    } else if (warp_is_ours(last)) {
+        reads[1] = last;
+    } else {
+        reads[1] = warp_is_ours(far) && far.thread != here.thread ? far : Access{};
+        reads[2] = last;
+    }
+}
+
 static void visit(Cell &cell, const Access &here, bool writes, int32_t array,
                   int64_t offset, bool tracks_values) {
     if (tracks_values && !writes && (here.bytes & ~cell.initialised))
@@ -110,10 +132,7 @@ static void visit(Cell &cell, const Access &here, bool writes, int32_t array,
     if (meets(cell.write, here))
         report_race(cell.write, true, here, writes, array, offset);
     if (!writes) {
-        const Access &last = cell.reads[0];
-        bool again = last.thread == here.thread && last.block == here.block;
-        if (!again) cell.reads[1] = cell.reads[0];
-        cell.reads[0] = here;
+        remember_read(cell.reads, here);
         return;
     }
     for (const Access &read : cell.reads)

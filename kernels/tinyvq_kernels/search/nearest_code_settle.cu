@@ -176,7 +176,10 @@ INLINE double margin_of(
     double top = __longlong_as_double(top_2[0]), largest = __int_as_float(most);
     double bound = top > 0 ? limit / (depth * top) - top : 2 * limit;
     if (!(largest <= bound)) atomicOr(flag_1, 1);
-    double z = sqrt(squares), square = __longlong_as_double(top_2[1]), e = sqrt(square);
+    double z = sqrt(squares), square = __longlong_as_double(top_2[1]);
+    // At least |e|: of tiny codes the float32 square is 0. 2⁻¹⁴⁹ a term is what it loses.
+    double e = sqrt(square + depth * 1.401298464324817e-45);
+    e = fmin(e, sqrt((double)depth) * top);
     double step = (1.5 * depth + 2) * 2.384185791015625e-7;  // 2⁻²²
     double tiny = depth * 2.350988701644575e-38 * (1 + z + e);  // 2⁻¹²⁵
     double off = (0.0009765625 + step) * z * e + step * square / 2 + tiny;

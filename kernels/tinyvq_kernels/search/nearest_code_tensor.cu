@@ -243,7 +243,7 @@ extern "C" __global__ void nearest_code_decide(
     const float *best_sn, const float *second_sn, const int *nearest_sn,
     unsigned long long *words_n, float *threshold_n, int *flag_1, int n, int depth,
     int shares) {
-    int row = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
+    int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= n) return;  // a whole warp
     double squares = 0;
     int most = 0;
@@ -266,7 +266,10 @@ extern "C" __global__ void nearest_code_decide(
         size_t at = (size_t)share * n + row;
         all = better(all, {best_sn[at], second_sn[at], nearest_sn[at]});
     }
-    double z = sqrt(squares), square = __longlong_as_double(top_2[1]), e = sqrt(square);
+    double z = sqrt(squares), square = __longlong_as_double(top_2[1]);
+    // At least |e|: of tiny codes the float32 square is 0. 2⁻¹⁴⁹ a term is what it loses.
+    double e = sqrt(square + depth * 1.401298464324817e-45);
+    e = fmin(e, sqrt((double)depth) * top);
     double step = (1.5 * depth + 2) * 2.384185791015625e-7;  // 2⁻²²
     double tiny = depth * 2.350988701644575e-38 * (1 + z + e);  // 2⁻¹²⁵
     double off = (0.0009765625 + step) * z * e + step * square / 2 + tiny;
