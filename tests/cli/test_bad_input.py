@@ -152,7 +152,7 @@ def test_settings_that_make_no_sense_leave_no_run_behind(
 
 
 def test_more_memory_than_there_is(images: Path, tmp_path: Path) -> None:
-    said = fails(*train_words(tmp_path / "run", images, num_codes=10**13))
+    said = fails(*train_words(tmp_path / "run", images, num_codes=2**31 - 1))
     assert said.startswith("error: not enough memory")
     assert not (tmp_path / "run").exists()
 

@@ -80,7 +80,10 @@ def test_a_command_that_is_nearly_right_is_told(words: str, meant: str) -> None:
         *[("complete", "[OPTIONS] RUN"), ("interpolate", "[OPTIONS] RUN")],
         *[("evaluate", "[OPTIONS] RUN"), ("reconstruct", "[OPTIONS] RUN")],
         ("report", "RUN [--out PATH]"),
-        ("encode", "RUN IMAGES --out PATH [--fit] [--backend {cpu,cuda}]"),
+        (
+            "encode",
+            "RUN IMAGES --out PATH [--overwrite] [--fit] [--backend {cpu,cuda}]",
+        ),
         ("decode", "RUN CODES --out PATH [--overwrite] [--backend {cpu,cuda}]"),
         *[("export", "RUN --out PATH [--half]"), ("data fetch", "NAME")],
         *[("emulate", "[OPTIONS] OP"), ("train prior", "[OPTIONS]")],

@@ -10,7 +10,6 @@ from cli.command_line import contents, fails, misused, noise, succeeds
 from training.kind_examples import words_of
 from training.run_examples import config_of, train_words
 
-from tinyvq.cli import _sample
 from tinyvq.errors import FileError
 
 
@@ -45,6 +44,8 @@ def test_augment_writes_over_nothing(folder: Path, tmp_path: Path) -> None:
 def test_half_a_folder_of_new_images_is_none(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tinyvq.cli import _sample
+
     words = ["augment", folder / "prior", "--per-class", 2, "--out", tmp_path / "more"]
     real, written = _sample.save_png, []
 

@@ -54,6 +54,8 @@ def same_files(*words: object, out: Path) -> None:
     """Run a command on both backends; what it says and writes must be equal."""
     found = []
     for backend in ("cpu", "cuda"):
+        if out.is_file():
+            out.unlink()  # not all commands write over what is there
         result = succeeds(*words, "--backend", backend, "--out", out)
         found.append((result, contents(out) if out.is_dir() else out.read_bytes()))
     assert found[0] == found[1]

@@ -12,6 +12,7 @@ THREADS = 256  # of the other blocks, at most
 ROWS = 64  # positions of a band, at least
 BANDS = 1024  # of an item, at most
 EACH = 4  # values that a thread normalises
+MOST_VALUES = 2**31 - 65535 * THREADS  # a step of all blocks beyond the end is counted
 SOURCES = {
     "f": Source("normalization/group_norm.cu", {"REAL": "float"}),
     "d": Source("normalization/group_norm.cu", {"REAL": "double"}),
@@ -47,7 +48,12 @@ def _tiles(blocks: int, c: int, bands: int = 1) -> Cut:
 
 
 def _values(n: int, count: int) -> Cut:
-    """Cut n items of so many values into pieces."""
+    """Cut n items of so many values into pieces.
+
+    Raises ValueError where kernels, which count them in 32 bits, could not.
+    """
+    if count >= MOST_VALUES:
+        raise ValueError(f"on a GPU an item has fewer than {MOST_VALUES:,} values")
     return (n, min(65535, -(-count // (THREADS * EACH))), 1), (THREADS, 1, 1)
 
 

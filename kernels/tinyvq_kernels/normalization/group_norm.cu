@@ -158,8 +158,8 @@ extern "C" __global__ void normalize(
     const REAL *x_nlc, const REAL *mean_ng, const REAL *rstd_ng, const REAL *weight_c,
     const REAL *bias_c, REAL *y_nlc, int length, int c, int groups) {
     size_t item = (size_t)blockIdx.x * length * c;
-    long long count = (long long)length * c, step = (long long)gridDim.y * blockDim.x;
-    for (long long e = blockIdx.y * blockDim.x + threadIdx.x; e < count; e += step) {
+    for (int e = blockIdx.y * blockDim.x + threadIdx.x; e < length * c;
+         e += gridDim.y * blockDim.x) {
         int channel = e % c, group = blockIdx.x * groups + channel / (c / groups);
         REAL scale = rstd_ng[group] * weight_c[channel];
         y_nlc[item + e] = (x_nlc[item + e] - mean_ng[group]) * scale + bias_c[channel];
@@ -240,8 +240,8 @@ extern "C" __global__ void take_out(
     const REAL *weight_c, const REAL *along_one_ng, const REAL *along_y_ng,
     REAL *gx_nlc, int length, int c, int groups) {
     size_t item = (size_t)blockIdx.x * length * c;
-    long long count = (long long)length * c, step = (long long)gridDim.y * blockDim.x;
-    for (long long e = blockIdx.y * blockDim.x + threadIdx.x; e < count; e += step) {
+    for (int e = blockIdx.y * blockDim.x + threadIdx.x; e < length * c;
+         e += gridDim.y * blockDim.x) {
         int channel = e % c, group = blockIdx.x * groups + channel / (c / groups);
         REAL normal = normal_of(x_nlc[item + e], mean_ng[group], rstd_ng[group]);
         REAL up = gy_nlc[item + e] * weight_c[channel];
