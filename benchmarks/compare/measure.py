@@ -234,7 +234,7 @@ def nearest_in_training(some: Images, images: ImageData) -> float:
 def steadiness(metrics: list[dict[str, Any]]) -> Figures:
     """Say how steadily a run learned, from the validations it logged, if there are any.
 
-    In the second half of its steps: by then an adversary has its full weight.
+    In the second half of its steps: by then an adversary counts.
 
     unrest             mean change of the error, up or down, from one validation to the
                        next, as a share

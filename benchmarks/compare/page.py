@@ -86,7 +86,7 @@ network from the same weights, and the same images in the same order; the advers
 all that differs.
 """
 
-STEADY = """In the second half of the steps, where an adversary has its full weight:
+STEADY = """In the second half of the steps, in all of which an adversary counts:
 unrest, the mean change of the validation error from one validation to the next, up or
 down, as a share; the error at the end over the least; the fewest codes in use.
 """

@@ -120,7 +120,8 @@ def draw_glances(drawn: Drawn) -> Any:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
-        axes.set_ylim(bottom=0)
+        highest = max(up for pairs in models.values() for _, up in pairs)
+        axes.set_ylim(0, 1.1 * highest)  # dots may be close together, and high
         axes.set_title(f"{panel} (better: {glance.best})", fontsize=10)
         axes.set_xlabel(glance.across)
         axes.set_ylabel(glance.up)

@@ -60,7 +60,7 @@ def weights_table(found: Results) -> str:
         weight, ramp = _weight(record), record["options"]["adversarial_ramp"]
         chosen = " (the comparison's)" if record in records and weight else ""
         figures = [number(at(record, path) or 0.0) for path in FIGURES.values()]
-        rows.append((f"{weight}{chosen}", f"{ramp}" if weight else "–", *figures))
+        rows.append((f"{weight:g}{chosen}", f"{ramp}" if weight else "–", *figures))
     return table(("weight", "steps", *FIGURES), rows) if tried else NOT_YET
 
 

@@ -209,7 +209,7 @@ def test_weights_stand_in_order_with_the_comparisons_among_them(
         (tmp_path / f"weight-{weight}.json").write_text(text)
     rows = [line.split(" | ")[:3] for line in weights_table(found).splitlines()[2:]]
     assert rows == [
-        ["| 0.0", "–", "0.200"],
+        ["| 0", "–", "0.200"],
         ["| 0.1", "250", "0.250"],
         ["| 0.2 (the comparison's)", "250", "0.300"],
         ["| 0.8", "250", "0.500"],
