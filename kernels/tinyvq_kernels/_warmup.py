@@ -7,6 +7,7 @@ what is going on.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,16 +40,22 @@ def is_warm(dtype: str = "float32", training: bool = True) -> bool:
 
 
 def _mark(what: str, dtype: str) -> Path:
-    """Name the file that says that all is compiled, for the sources as they lie here.
+    """Name the file that says that all is compiled of the sources as they lie here."""
+    return CACHE_DIR / f"{what}-{dtype}-{_lie_of_the_sources()}"
 
-    Numba looks its cache up by where a source lies and when it was written: the same
-    source in another environment is compiled anew.
+
+@cache
+def _lie_of_the_sources() -> str:
+    """Hash where the sources lie and when they were written.
+
+    Numba looks its cache up by these: the same source in another environment is
+    compiled anew.
     """
     folder = Path(__file__).resolve().parent
     digest = hashlib.blake2b(str(folder).encode(), digest_size=8)
     for source in sorted(folder.rglob("*.py")):
         digest.update(f" {source.stat().st_mtime_ns}".encode())
-    return CACHE_DIR / f"{what}-{dtype}-{digest.hexdigest()}"
+    return digest.hexdigest()
 
 
 def warm_up(dtype: str = "float32", training: bool = True) -> Iterator[tuple[str, int]]:

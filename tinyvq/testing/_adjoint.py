@@ -115,7 +115,7 @@ def check_linear_subject(subject: Subject) -> float:
     problem, error = _compare(ax, y, [(x[i], aty[i]) for i in x])
     if problem:
         raise subject.error(f"backward is not the adjoint {where}: {problem}")
-    require_linear(recording, y)
+    require_linear(recording, y, aty)
     return error
 
 

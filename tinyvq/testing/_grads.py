@@ -105,7 +105,7 @@ def check_subject(subject: Subject, surrogate: Surrogate) -> float:
             note = ", when it alone needs one"
             error = max(error, judge.dense(gradient, upstream, note))
     error = max(error, _each_output(subject, [j for j in judges if j.full], y))
-    require_linear(recording, upstream)
+    require_linear(recording, upstream, dense)
     return error
 
 

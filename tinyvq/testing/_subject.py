@@ -138,14 +138,18 @@ def walked(recording: Recording, upstream: Array) -> dict[int, Array]:
     return {i: gradient.copy() for i, gradient in found.items()}
 
 
-def require_linear(recording: Recording, upstream: Array) -> None:
+def require_linear(
+    recording: Recording, upstream: Array, first: Mapping[int, Array]
+) -> None:
     """Raise GradientError unless backward is linear in its upstream gradient.
+
+    first  the gradients that it made of that
 
     What it makes of a power of two times that is the power times as much, to the bit:
     such a factor rounds nothing. And of zeros it makes zeros. A backward that clips its
     upstream gradient, or adds to it, would pass for gradients of one size.
     """
-    subject, first = recording.subject, walked(recording, upstream)
+    subject = recording.subject
     for factor in (-(2.0**10), 2.0**-10, 0.0):
         scaled = walked(recording, upstream * upstream.dtype.type(factor))
         for i, gradient in scaled.items():
