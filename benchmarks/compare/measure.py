@@ -142,8 +142,9 @@ def _autoencoder(folder: Path, judged: Judge) -> Measured:
         "parameters": model.num_parameters(),
         "reconstruction": of_all.as_dict() | _likeness(some, made, judged(images)),
     }
-    shown = {"originals": _row(some), "reconstructions": _row(made)}
-    return Measured(figures, shown)
+    shown = by_detail(some)
+    pictures = {"originals": some[shown], "reconstructions": made[shown]}
+    return Measured(figures, pictures)
 
 
 def _likeness(images: Images, made: Images, judge: Judged) -> Figures:
@@ -162,10 +163,21 @@ def _likeness(images: Images, made: Images, judge: Judged) -> Figures:
     return found
 
 
-def _row(images: Images) -> Images:
-    """Take a row of images (N,H,W,C) for a picture, evenly picked."""
-    fit = WIDTH // (2 * images.shape[2])
-    return images[pick(len(images), min(SHOWN, fit))]
+def by_detail(images: Images) -> npt.NDArray[np.int64]:
+    """Choose a row of (N,H,W,C), from the plainest to the sharpest: their positions."""
+    each = [sharpness(to_unit(image[None])) for image in images]
+    ranks = np.linspace(0, len(images) - 1, _fit(images)).astype(np.int64)
+    return np.argsort(each, kind="stable")[ranks]
+
+
+def _at_random(images: Images) -> Images:
+    """Take a row of images (N,H,W,C)."""
+    return images[pick(len(images), _fit(images))]
+
+
+def _fit(images: Images) -> int:
+    """Count the images (N,H,W,C) that a row of a picture has room for."""
+    return min(SHOWN, WIDTH // (2 * images.shape[2]), len(images))
 
 
 def _batches(images: Images) -> list[Images]:
@@ -191,7 +203,7 @@ def _prior(folder: Path, judged: Judge) -> Measured:
         },
         "samples": _samples(made, images, judge),
     }
-    return Measured(figures, {"samples": _row(made)})
+    return Measured(figures, {"samples": _at_random(made)})
 
 
 def _generator(folder: Path, judged: Judge) -> Measured:
@@ -204,7 +216,7 @@ def _generator(folder: Path, judged: Judge) -> Measured:
         "parameters": model.num_parameters(),
         "samples": _samples(made, images, judge),
     }
-    return Measured(figures, {"samples": _row(made)})
+    return Measured(figures, {"samples": _at_random(made)})
 
 
 def _samples(made: Images, images: ImageData, judge: Judged) -> Figures:

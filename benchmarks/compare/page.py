@@ -91,6 +91,11 @@ unrest, the mean change of the validation error from one validation to the next,
 down, as a share; the error at the end over the least; the fewest codes in use.
 """
 
+ROWS = {
+    "reconstructions": "Seed 0, test images from the plainest to the sharpest.\n",
+    "samples": "Seed 0, drawn at random.\n",
+}
+
 CURVES = """A colour a model, a line a seed. Where the adaptive weight is high the
 adversary's gradients are short beside those of the reconstruction.
 """
@@ -300,7 +305,8 @@ def learned(found: Results, data: str) -> str:
 
 def side(what: str, data: str) -> str:
     """Show the picture of all models' rows."""
-    return "\n" + picture(f"{data}-{what}", f"{what} of all models, side by side")
+    shown = picture(f"{data}-{what}", f"{what} of all models, side by side")
+    return f"\n{shown}\n{ROWS[what]}"
 
 
 def weights_of(found: Results, data: str) -> str:

@@ -16,7 +16,12 @@ from benchmarks.compare import __main__ as command  # noqa: E402
 from benchmarks.compare import augmentation, page, records  # noqa: E402
 from benchmarks.compare.claims import Claim, verdict  # noqa: E402
 from benchmarks.compare.failures import failures  # noqa: E402
-from benchmarks.compare.measure import sharpness, steadiness  # noqa: E402
+from benchmarks.compare.measure import (  # noqa: E402
+    SHOWN,
+    by_detail,
+    sharpness,
+    steadiness,
+)
 from benchmarks.compare.pieces import (  # noqa: E402
     MODELS,
     SEEDS,
@@ -258,6 +263,16 @@ def test_sharpness_is_the_square_of_differences() -> None:
     stripes = np.zeros((1, 4, 6, 1))
     stripes[:, :, ::2] = 2.0
     assert sharpness(stripes) == 4.0  # across, and none down
+
+
+def test_a_row_goes_from_the_plainest_image_to_the_sharpest() -> None:
+    ramp = np.arange(2001, dtype=np.float64)[:, None, None, None] / 8  # 0 to 250
+    images = np.zeros((2001, 4, 28, 1)) + ramp * (np.arange(28) % 2)[:, None]
+    mixed = np.random.default_rng(0).permutation(len(images))
+    chosen = by_detail(images[mixed].astype(np.uint8))
+    shown = images[mixed][chosen].max((1, 2, 3))
+    assert len(chosen) == SHOWN
+    np.testing.assert_allclose(shown, np.linspace(0, 250, SHOWN), atol=1)
 
 
 def test_steadiness_looks_at_validations_of_the_second_half() -> None:
