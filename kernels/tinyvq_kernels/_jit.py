@@ -14,10 +14,13 @@ all kernel sources, of Numba's version and of the processor, and a stale hit is
 impossible.
 """
 
+import atexit
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -44,7 +47,7 @@ def _sources_key() -> str:
 
 
 def _choose_cache_dir() -> Path:
-    """TINYVQ_CACHE_DIR, or the user's cache folder, or a temporary one."""
+    """TINYVQ_CACHE_DIR, or the user's cache folder; where it can't be, one for now."""
     named = os.environ.get("TINYVQ_CACHE_DIR")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(named) if named else Path(home) / "tinyvq"
@@ -54,11 +57,15 @@ def _choose_cache_dir() -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as problem:
-        if named:
-            raise RuntimeError(
-                f"TINYVQ_CACHE_DIR={named} cannot be written: {problem.strerror}"
-            ) from None
-        return Path(tempfile.mkdtemp(prefix="tinyvq-kernels-"))
+        instead = Path(tempfile.mkdtemp(prefix="tinyvq-kernels-"))
+        atexit.register(shutil.rmtree, instead, ignore_errors=True)
+        warnings.warn(
+            f"{folder.parent} cannot be written ({problem.strerror}): kernels are "
+            "compiled anew in each process; TINYVQ_CACHE_DIR names another folder",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return instead
 
 
 CACHE_DIR = _choose_cache_dir()
