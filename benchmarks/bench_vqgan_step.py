@@ -118,7 +118,7 @@ def theirs(peer: Any, x: np.ndarray, layout: str) -> Callable[[], tuple[float, .
     given = given.to(memory_format=LAYOUTS[layout])
 
     def step() -> tuple[float, ...]:
-        measures = peer.step(given, pressure=1.0)
+        measures = peer.step(given, ramp=1.0)
         return tuple(getattr(measures, name) for name in MEASURES)
 
     return step

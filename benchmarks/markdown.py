@@ -27,7 +27,7 @@ def mean_line(ratios: Collection[float], what: str = "") -> str:
 
 
 def source(*environments: dict[str, Any]) -> str:
-    """Say where figures were taken: a line a machine, with all commits."""
+    """Say where figures were taken: a line per machine, with all commits."""
     commits: dict[str, list[str]] = {}
     for environment in environments:
         of_machine = commits.setdefault(_machine(environment), [])

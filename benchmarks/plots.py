@@ -93,7 +93,7 @@ def speedups(result: Mapping[str, Any]) -> Drawn:
 
 
 def draw_speedups(drawn: Drawn) -> Any:
-    """Draw a dot a case, a row a kind of work, and a bar at the geometric mean."""
+    """Draw a dot per case, a row per kind of work, and a bar at the geometric mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.2 + 0.36 * len(drawn)), layout="constrained")

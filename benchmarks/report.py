@@ -53,7 +53,7 @@ def priors_table() -> str:
         (row["name"], *(f"{row['nats_per_token'][split]:.4f}" for split in splits))
         for row in result["rows"]
     ]
-    return table(("nats a token", *splits), rows) + source(result["environment"])
+    return table(("nats per token", *splits), rows) + source(result["environment"])
 
 
 Record = dict[str, Any]

@@ -62,7 +62,7 @@ def test_the_adversary_comes_in_slowly_and_not_untrained(images: Path) -> None:
     measured = [task.step(step) for step in range(1, 9)]
     assert ["discriminator_loss" in m for m in measured] == [False] + 7 * [True]
     assert ["adaptive_weight" in m for m in measured] == 5 * [False] + 3 * [True]
-    assert [m["pressure"] for m in measured[5:]] == pytest.approx([0.1, 0.2, 0.3])
+    assert [m["ramp"] for m in measured[5:]] == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_at_its_full_weight_it_pulls_no_harder_than_it_was_given(images: Path) -> None:

@@ -92,8 +92,8 @@ class Place:
     """Where values from the host go, step after step: to one array of a backend.
 
     What a captured step reads must stay where it is. They go through pinned memory,
-    which a GPU reads by itself: Python does not wait for the copy, only, should it
-    still be under way, before the next.
+    which a GPU reads by itself: Python does not wait for a copy, but for the one
+    before, should that still be under way.
     """
 
     def __init__(self, backend: Backend) -> None:

@@ -2,8 +2,8 @@
 
 A `Function` is an op: a frozen dataclass whose fields are the op's settings. Its
 `forward` turns arrays into an array and saves what its `backward` will need; its
-`backward` turns the gradient of the output into one gradient an input. Neither knows of
-tensors or of a graph.
+`backward` turns the gradient of the output into one gradient per input. Neither knows
+of tensors or of a graph.
 
 A `Node` is one call of a Function, remembered: the Function, its Context, and the nodes
 that made its inputs. Nodes number themselves as they are made, so every node is newer
@@ -70,7 +70,7 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
-        """Return a gradient an input; what `ctx.needs` does not ask for is not read."""
+        """Return the inputs' gradients; what `ctx.needs` does not ask is not read."""
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
 

@@ -15,8 +15,8 @@ T = TypeVar("T")
 def say(text: str) -> None:
     """Print a message, if anybody listens.
 
-    Who reads a pipe may be gone (`2>&1 | tee log`, of which Ctrl-C is heard by both):
-    no work is to end by what cannot be told.
+    The reader of a pipe may be gone (`2>&1 | tee log`, where Ctrl-C stops tee, too): a
+    message that cannot be printed must not end the work.
     """
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 A `Profiler` sees every op as it runs and adds up, for each kind of op, its calls, its
 seconds, the floating-point operations (FLOPs) that its definition asks for, and the
 bytes of the arrays that come in and go out. A `Machine` knows the two roofs that no op
-can pass: FLOPs a second of its cores, bytes a second of its memory. So an op has a
+can pass: FLOPs per second of its cores, bytes per second of its memory. So an op has a
 least time, the longer of FLOPs / peak and bytes / bandwidth, and the share of its roof
 is that over the time that it took (Williams, Waterman and Patterson, "Roofline", CACM
 52(4), 2009).
@@ -345,7 +345,7 @@ def peak_memory(run: Callable[[], object]) -> int:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine's roofs: FLOPs a second, bytes a second."""
+    """A machine's roofs: FLOPs per second, bytes per second."""
 
     name: str
     threads: int
@@ -361,7 +361,7 @@ class Machine:
         return self.least_seconds(cost) / cost.seconds if cost.seconds else 0.0
 
     def roof(self, intensity: float) -> float:
-        """Compute the most FLOPs a second at so many FLOPs a byte."""
+        """Compute the most FLOPs per second at so many FLOPs per byte."""
         return min(self.flops, self.bandwidth * intensity)
 
 

@@ -347,7 +347,7 @@ def grad(
     """Differentiate `output` with respect to `inputs`, without touching any `.grad`.
 
     inputs  leaves or results of ops; only nodes between them and `output` are visited
-    ->      one gradient an input
+    ->      one gradient per input
 
     Raises GraphError where `output` does not depend on an input.
     """

@@ -2,11 +2,11 @@
 
     python -m benchmarks.compare.augmentation
 
-From 500 training images a class of Fashion-MNIST, others for each seed, a tokenizer and
-a prior learn to draw more (`tinyvq augment`, 500 a class); a small classifier of the
-same layers is trained on the real ones, and on real and new ones together, for as many
-steps. Its accuracy on all test images says whether the new ones told it anything. All
-that the models have seen are those 500 a class. A result file a seed, in
+From 500 training images per class of Fashion-MNIST, others for each seed, a tokenizer
+and a prior learn to draw more (`tinyvq augment`, 500 per class); a small classifier of
+the same layers is trained on the real ones, and on real and new ones together, for as
+many steps. Its accuracy on all test images says whether the new ones told it anything.
+All that the models have seen are those 500 a class. A result file a seed, in
 results/compare.
 """
 

@@ -2,7 +2,7 @@
 
 Reconstructions: errors of pixels, SSIM, how much of the originals' sharpness is left, a
 perceptual distance and a Fréchet distance. New images: a Fréchet distance, coverage and
-density. Priors: nats a token. The judge is a network that no loss was made of.
+density. Priors: nats per token. The judge is a network that no loss was made of.
 """
 
 import shutil
@@ -185,7 +185,7 @@ def _batches(images: Images) -> list[Images]:
 
 
 def _prior(folder: Path, judged: Judge) -> Measured:
-    """Measure a prior: nats a token, and the images it draws."""
+    """Measure a prior: nats per token, and the images it draws."""
     trained = load_prior(folder)
     images = trained.images()
     judge, test = judged(images), images.split("test")

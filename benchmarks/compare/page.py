@@ -57,10 +57,10 @@ each model.
 
 In the tables stands the mean over seeds, with the least and the most in brackets.
 Fréchet distances, coverage and density are over the features of SqueezeNet 1.1, which
-no loss here was made of, of at most 2,000 images a side; they compare with each other,
-and with no FID elsewhere. "Real images" are as many training images, picked at random
-but always the same: what a perfect generator would score. A reconstruction's Fréchet
-distance is to its own originals, a new image's to others: they do not compare.
+no loss here was made of, of at most 2,000 images per side; they compare with each
+other, and with no FID elsewhere. "Real images" are as many training images, picked at
+random but always the same: what a perfect generator would score. A reconstruction's
+Fréchet distance is to its own originals, a new image's to others: they do not compare.
 "Sharpness" is the mean square of differences between neighbouring pixels, over that of
 test images; noise counts as sharpness, too. "Copied" is 0 where new images are nearest
 to a training image, by pixels, as often as unseen images are, and 1 where all are.
@@ -70,9 +70,9 @@ to a training image, by pixels, as often as unseen images are, and 1 where all a
 CLAIMED = """## What came of the claims
 
 Supported: whichever seeds are held against each other, one side is better. Not
-supported: the other side always is. Undecided: it hangs on the seeds. VQ-VAE and VQ-GAN
-of one seed begin from the same weights and see the same images in the same order: these
-two are held against each other seed by seed.
+supported: the other side always is. Undecided: it depends on the seeds. VQ-VAE and
+VQ-GAN of one seed begin from the same weights and see the same images in the same
+order: these two are held against each other seed by seed.
 """
 
 PRICE = """A prior needs its tokenizer, too. What is learned beside the parameters, a
@@ -96,7 +96,7 @@ ROWS = {
     "samples": "Seed 0, drawn at random.\n",
 }
 
-CURVES = """A colour a model, a line a seed. Where the adaptive weight is high the
+CURVES = """A colour per model, a line per seed. Where the adaptive weight is high the
 adversary's gradients are short beside those of the reconstruction.
 """
 
@@ -106,7 +106,7 @@ AUGMENTATION = """## Does augmentation help?
     python -m benchmarks.compare.augmentation
 
 A small classifier, two convolutions and two linear layers of tinyvq's, learns from 500
-real images a class of Fashion-MNIST, with and without 500 more a class that `tinyvq
+real images per class of Fashion-MNIST, with and without 500 more per class that `tinyvq
 augment` drew: by models that had seen the same 500 and no others. As many steps each,
 so that beside new images a real one is seen half as often. Three seeds, each with its
 own 500; in brackets the least and the most.
@@ -141,13 +141,13 @@ SAMPLES = (
     Column("coverage", "samples.coverage"),
     Column("density", "samples.density"),
     Column("copied", "samples.copied"),
-    Column("images a side", "samples.images"),
+    Column("images per side", "samples.images"),
 )
 NATS = (
-    Column("nats a token, train", "nats.train.nats_per_token"),
+    Column("nats per token, train", "nats.train.nats_per_token"),
     Column("test", "nats.test.nats_per_token"),
     Column("counts left and above, test", "nats.test.left_above_nats"),
-    Column("bits a dimension, test", "nats.test.bits_per_dimension"),
+    Column("bits per dimension, test", "nats.test.bits_per_dimension"),
 )
 STEADINESS = (
     Column("unrest", "steadiness.unrest"),
@@ -329,7 +329,7 @@ def section(found: Results, data: str) -> str:
         "Each model, seed 0": gallery(found, data),
     }
     kept = {title: text for title, text in parts.items() if NOT_YET not in text}
-    glance = picture(f"{data}-glance", "all models at a glance, a dot a seed")
+    glance = picture(f"{data}-glance", "all models at a glance, a dot per seed")
     return f"\n## {data}\n\n{glance}" + "".join(
         f"\n### {title}\n\n{text}" for title, text in kept.items()
     )

@@ -48,7 +48,7 @@ def curves(found: Results, data: str) -> Drawn:
 
 
 def glances(found: Results, data: str) -> Drawn:
-    """Take two figures a seed: by panel and model, a list of pairs."""
+    """Take two figures per seed: by panel and model, a list of pairs."""
     drawn = {
         panel: _of_models(found, data, partial(_pair, paths=glance.paths))
         for panel, glance in GLANCES.items()
@@ -86,7 +86,7 @@ def _pair(record: Record, paths: tuple[str, str]) -> list[float]:
 
 
 def draw_curves(drawn: Drawn) -> Any:
-    """Draw a panel a measure: a colour a model, a line a seed."""
+    """Draw a panel per measure: a colour per model, a line per seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
@@ -105,7 +105,7 @@ def draw_curves(drawn: Drawn) -> Any:
 
 
 def draw_glances(drawn: Drawn) -> Any:
-    """Draw a dot a seed."""
+    """Draw a dot per seed."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 

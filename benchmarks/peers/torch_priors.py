@@ -40,7 +40,7 @@ def logits(
 
 
 def nats(prior: Prior, w: Weights, codes: Any, labels: Any, **settings: Any) -> Any:
-    """Mean negative log likelihood of codes (N,P,Q), in nats a token."""
+    """Mean negative log likelihood of codes (N,P,Q), in nats per token."""
     found = logits(prior, w, codes, labels, **settings)
     return F.cross_entropy(found.flatten(0, 1), codes.flatten())
 

@@ -240,13 +240,13 @@ class TorchGANStep:
             judge.parameters(), lr, DISCRIMINATOR_BETAS, fused=True
         )
 
-    def step(self, x: torch.Tensor, pressure: float) -> StepMeasures:
+    def step(self, x: torch.Tensor, ramp: float) -> StepMeasures:
         kept = [buffer.clone() for buffer in self.judge.buffers()]
         self.judge.requires_grad_(False)  # no gradient that its own step would drop
         output = self.model(x)
         total, adaptive = output.loss, 0.0
         roots, gradients = [output.loss], [None]
-        if pressure > 0:
+        if ramp > 0:
             made, last = output.reconstruction, self.model.decoder[-1].weight
             verdict = self._verdict(made, x)
             # Once through the judge, for the weight and for the step.
@@ -256,7 +256,7 @@ class TorchGANStep:
             (g_gan,) = torch.autograd.grad(made, last, pull, retain_graph=True)
             ratio = g_rec.double().norm() / (g_gan.double().norm() + self.eps)
             adaptive = self.weight * min(float(ratio), 1e4)
-            weight = pressure * adaptive
+            weight = ramp * adaptive
             total = total + weight * verdict.detach()
             roots, gradients = [output.loss, made], [None, weight * pull]
         self.adam.zero_grad()

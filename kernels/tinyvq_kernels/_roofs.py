@@ -28,7 +28,7 @@ from tinyvq_kernels._simd import (
 from tinyvq_kernels._types import Flat
 
 CHAINS = 12  # as many sums in flight as a register tile has
-ROUNDS = 1 << 19  # a few milliseconds a task
+ROUNDS = 1 << 19  # a few milliseconds per task
 TASKS = 4  # a thread, so that one that starts late costs little
 COPIED = 1 << 27  # bytes of each of two arrays: more than caches hold
 BLOCK = 1 << 16  # values that a task copies
@@ -38,8 +38,8 @@ SECONDS = 0.25  # of measuring, at least
 def peak_flops(dtype: npt.DTypeLike = np.float32) -> float:
     """Measure floating-point operations a second: fused multiply-adds, each counts two.
 
-    Nothing is read or written: CHAINS vectors a core are multiplied and added to, over
-    and over. Raises TypeError for other dtypes than float32 and float64.
+    Nothing is read or written: CHAINS vectors per core are multiplied and added to,
+    over and over. Raises TypeError for other dtypes than float32 and float64.
     """
     found = np.dtype(dtype)
     if found not in (np.float32, np.float64):
@@ -53,7 +53,7 @@ def peak_flops(dtype: npt.DTypeLike = np.float32) -> float:
 
 
 def peak_bandwidth() -> float:
-    """Measure bytes a second of main memory: read and written, in a copy."""
+    """Measure bytes per second of main memory: read and written, in a copy."""
     source = np.ones(COPIED // 4, np.float32)
     target = np.zeros(COPIED // 4, np.float32)
     seconds = _best(lambda: _copy(source, target))

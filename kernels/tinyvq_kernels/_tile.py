@@ -17,9 +17,9 @@ registers of AVX2. Fewer rows would load more per product, more would spill. AVX
 Products are added in links of LINK = 64, and the links one after another. A chain of
 L roundings is off by about u √(L/6) of the result where terms have random signs; cut
 into links by u √(64/6 + L/384): three and a half times less at L = 1,000. The search
-runs in one chain, because that is how its answer is defined, and `dot_rows`, whose sums
-are as many chains as a vector has lanes, in one for each. Each result is cut
-in the same places wherever it stands in a tile and whichever thread computes it.
+runs in one chain, because that is how its answer is defined; `dot_rows` has a chain in
+each lane of a vector, and adds the lanes at the end. Each result is cut in the same
+places wherever it stands in a tile and whichever thread computes it.
 """
 
 from typing import Any
@@ -28,7 +28,6 @@ import numpy as np
 
 from tinyvq_kernels._jit import jit
 from tinyvq_kernels._simd import (
-    VECTOR_BYTES,
     add,
     broadcast,
     fma,
@@ -41,9 +40,7 @@ from tinyvq_kernels._simd import (
 )
 from tinyvq_kernels._types import Flat, Ints, Vec
 
-ROWS = 6
 LINK = 64
-TILE_BYTES = 2 * VECTOR_BYTES
 
 Tile = tuple[Vec, ...]  # 12 vectors: row by row, two each
 

@@ -159,11 +159,11 @@ def test_a_claim_is_judged_by_all_seeds(
         ("d", "a"): [record(frechet=value) for value in first],
         ("d", "b"): [record(frechet=value) for value in second],
     }
-    less = Claim("a is better", "a", "b", "samples.frechet", True, factor)
+    less = Claim("a is better", "a", "<", "b", "samples.frechet", factor)
     assert verdict(less, found, "d")[0] == said  # type: ignore[index]
     assert verdict(less, found, "other") is None
     if factor == 1.0:
-        more = Claim("b is more", "b", "a", "samples.frechet", False)
+        more = Claim("b is more", "b", ">", "a", "samples.frechet")
         assert verdict(more, found, "d")[0] == said  # type: ignore[index]
 
 
@@ -183,7 +183,7 @@ def test_twins_are_held_against_each_other_seed_by_seed(
         ("d", "vqgan"): [record(frechet=value) for value in first],
         ("d", "vqvae"): [record(frechet=value) for value in (1.0, 3.0, 2.0)],
     }
-    claim = Claim("it is better", "vqgan", "vqvae", "samples.frechet", True)
+    claim = Claim("it is better", "vqgan", "<", "vqvae", "samples.frechet")
     assert verdict(claim, found, "d")[0] == said  # type: ignore[index]
 
 

@@ -70,7 +70,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-# Bad input, one function a kind: each writes what is bad and returns its place.
+# Bad input, one function per kind: each writes what is bad and returns its place.
 
 
 def noise(count: int, size: int = 16, channels: int = 1) -> np.ndarray:

@@ -276,7 +276,8 @@ def test_gradcheck_of_some_ops() -> None:
     assert found["cases"] == 2
     assert list(found["worst"]) == ["add", "vq_loss"]
     for worst in found["worst"].values():
-        assert worst.keys() == {"value", "gradient", "value32", "gradient32"}
+        kinds = {"value", "gradient", "adjoint", "value32", "gradient32"}
+        assert worst.keys() == kinds
     lines = succeeds("gradcheck", "add", "--cases", 2).out.splitlines()
     assert lines[3].split()[0] == "add"
     assert lines[-1].startswith("1 right: ")

@@ -487,7 +487,9 @@ def test_demo_goes_all_the_way_and_checks_itself(
     # Two steps on noise: the prior cannot be better than counting, and that is said.
     assert result.status == 1
     assert "error: the demo fell short: " in result.err
-    assert "nats a token, expected at most 2.6 and less than counting has" in result.err
+    assert (
+        "nats per token, expected at most 2.6 and less than counting has" in result.err
+    )
     for name in (
         *("new.png", "prior/samples.png", "prior/nearest.png", "prior/report.html"),
         *("tokenizer/reconstructions.png", "tokenizer/report.html"),

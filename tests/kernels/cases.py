@@ -278,7 +278,7 @@ def nearest_code_cases() -> Iterator[KernelCase]:
 
 
 def code_sums_cases() -> Iterator[KernelCase]:
-    """Codes around blocks of 64; none, one and many rows a code."""
+    """Codes around blocks of 64; none, one and many rows per code."""
     sizes = [(n, m, 3) for n in (0, 1, 2, 997) for m in (1, 2, 63, 64, 65, 129)]
     sizes += [(101, 7, depth) for depth in (0, 1, 8, 64)] + [(0, 0, 4)]
     for n, m, depth in sizes:

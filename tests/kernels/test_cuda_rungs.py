@@ -209,7 +209,7 @@ def test_sums_of_codes_are_the_same_in_any_order_of_blocks() -> None:
 @pytest.mark.parametrize("rows", [0, 63, 64, 65, 2048, 17_000])
 @pytest.mark.parametrize("spread", ["evenly", "on one code", "in a row"])
 def test_bands_of_codes(rows: int, spread: str) -> None:
-    """Around a band of 64; one warp a code and eight, each with more than 32 bands.
+    """Around a band of 64; one warp per code and eight, each with more than 32 bands.
 
     The values are whole, so that any order of additions makes the same bits.
     """

@@ -113,7 +113,7 @@ def test_steps_through_emulated_kernels_are_those_of_the_cpu(
 
 @pytest.mark.parametrize("dtype", CLOSE)
 def test_a_prior_learns_the_same_through_emulated_kernels(dtype: str) -> None:
-    """81 codes an image, which attention takes as several tiles."""
+    """81 codes per image, which attention takes as several tiles."""
     codes = np.random.default_rng(0).integers(0, 16, (4, 9, 9))
     split = CodedSplit(codes, labels=None)
     facts = {"grid": [9, 9], "num_codes": 16, "num_classes": 0}

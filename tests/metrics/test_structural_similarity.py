@@ -94,7 +94,7 @@ def test_narrow_floats_are_measured_in_float64(dtype: str) -> None:
 
 
 def test_large_batches_are_cut_into_blocks_of_no_effect() -> None:
-    x, y = pair(0, 9, 100, 101, 3)  # two images a block
+    x, y = pair(0, 9, 100, 101, 3)  # two images per block
     singles = [ssim(x[i : i + 1], y[i : i + 1]) for i in range(9)]
     # Nine values below 1 are added and divided.
     assert ssim(x, y) == pytest.approx(np.mean(singles), rel=0, abs=20 * 2.0**-53)

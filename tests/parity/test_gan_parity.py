@@ -44,7 +44,7 @@ pytestmark = pytest.mark.torch
 STEPS, LR, SIZE, BATCH = 20, 2e-4, (8, 12), 6
 WIDTHS: dict[str, Any] = {"noise_dim": 5, "hidden": 4, "code_dim": 3}
 GRID = (SIZE[0] // 4, SIZE[1] // 4, WIDTHS["code_dim"])
-# 36 vectors a batch for 29 codes. Sizes of codes are whole numbers over powers of 10
+# 36 vectors per batch for 29 codes. Sizes of codes are whole numbers over powers of 10
 # (decay 0.9), and 0.7 · 36 / 29 is none: no code stands on the line between dead and
 # alive, where a rounding would decide.
 CODES: dict[str, Any] = {"num_codes": 29, "commitment": 0.5}

@@ -146,13 +146,13 @@ def test_twenty_float64_steps_of_both_optimisers_are_those_of_pytorch(
     counted = 0
     for step in range(1, STEPS + 1):
         ours = task.step(step)
-        peer = theirs.step(to_nchw(task.batches[step - 1]), options.pressure(step))
+        peer = theirs.step(to_nchw(task.batches[step - 1]), options.ramp(step))
         np.testing.assert_array_equal(task.output.indices, peer.indices.numpy())
         assert ours["loss"] == pytest.approx(peer.loss, rel=1e-9), step
         assert ours["discriminator_loss"] == pytest.approx(
             peer.discriminator_loss, rel=1e-9
         ), step
-        if options.pressure(step) > 0:
+        if options.ramp(step) > 0:
             counted += 1
             assert ours["adaptive_weight"] == pytest.approx(
                 peer.adaptive_weight, rel=1e-8
@@ -211,7 +211,7 @@ def float32_errors(seed: int, channels: int, changes: dict[str, Any]) -> Errors:
 
     def run(peer: TorchGANStep, dtype: str) -> list[Array]:
         x = to_nchw(task.batches[0].astype(dtype))
-        found = peer.step(x, task.options.pressure(1))
+        found = peer.step(x, task.options.ramp(1))
         np.testing.assert_array_equal(task.output.indices, found.indices.numpy())
         grads = (gradients_of(*side, AT_FIRST) for side in sides(task, peer))
         numbers = [np.array(getattr(found, name)) for name in values]

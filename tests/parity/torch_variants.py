@@ -98,7 +98,7 @@ class SoftTorchQuantizer(nn.Module):
 
 
 class TorchDense(TorchVQVAE):
-    """The preset `dense`: one code an image."""
+    """The preset `dense`: one code per image."""
 
     def __init__(
         self,

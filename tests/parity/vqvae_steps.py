@@ -29,9 +29,9 @@ LR = 3e-4
 LAYERS = 16  # of the preset: convolutions and what stands between; twice with backward
 
 SMALL = {"hidden": 16, "residual_hidden": 8}
-# 6 × (3×4) = 72 vectors a batch: at least one a code. Sizes of codes are whole numbers
-# over powers of 5 (decay 0.8), and 0.37 · 72 / 24 = 1.11 is none: no code stands on the
-# line between dead and alive, where a rounding would decide.
+# 6 × (3×4) = 72 vectors per batch: at least one a code. Sizes of codes are whole
+# numbers over powers of 5 (decay 0.8), and 0.37 · 72 / 24 = 1.11 is none: no code
+# stands on the line between dead and alive, where a rounding would decide.
 CODES = {"num_codes": 24, "code_dim": 8, "decay": 0.8}
 PLACED = {"kmeans_start": True, "restart_below": 0.37}
 LEFT = {"kmeans_start": False, "restart_below": 0.0}

@@ -136,8 +136,8 @@ def test_a_vqgan_logs_what_its_two_sides_do(
     by_step = {record["step"]: record for record in read(run / "metrics.jsonl")}
     assert "adaptive_weight" not in by_step[2]
     assert "discriminator_loss" in by_step[2]
-    assert by_step[4]["pressure"] == pytest.approx(1 / 3)
-    assert by_step[6]["pressure"] == by_step[8]["pressure"] == 1.0
+    assert by_step[4]["ramp"] == pytest.approx(1 / 3)
+    assert by_step[6]["ramp"] == by_step[8]["ramp"] == 1.0
     for name in ("adversarial_loss", "adaptive_weight", "logits_real", "logits_made"):
         assert np.isfinite(by_step[8][name])
     assert by_step[8]["adaptive_weight"] > 0

@@ -131,13 +131,14 @@ def test_until_the_adversary_counts_it_is_a_vqvae(labelled: Path) -> None:
 
 def test_the_schedule_of_the_adversary() -> None:
     options = VQGANOptions(adversarial_start=10, adversarial_ramp=4, head_start=3)
-    pressure = {step: options.pressure(step) for step in (1, 9, 10, 12, 13, 14, 50)}
-    assert pressure == {1: 0, 9: 0, 10: 0.2, 12: 0.6, 13: 0.8, 14: 1, 50: 1}
-    assert [options.judges(step) for step in (6, 7, 10)] == [False, True, True]
+    ramp = {step: options.ramp(step) for step in (1, 9, 10, 12, 13, 14, 50)}
+    assert ramp == {1: 0, 9: 0, 10: 0.2, 12: 0.6, 13: 0.8, 14: 1, 50: 1}
+    trains = [options.trains_discriminator(step) for step in (6, 7, 10)]
+    assert trains == [False, True, True]
     at_once = VQGANOptions(adversarial_start=1, adversarial_ramp=0, head_start=0)
-    assert (at_once.pressure(1), at_once.judges(1)) == (1.0, True)
+    assert (at_once.ramp(1), at_once.trains_discriminator(1)) == (1.0, True)
     without = VQGANOptions(adversarial_start=1, adversarial_weight=0.0)
-    assert (without.pressure(9), without.judges(9)) == (0.0, False)
+    assert (without.ramp(9), without.trains_discriminator(9)) == (0.0, False)
 
 
 def losses_of(task: VQGANTask, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

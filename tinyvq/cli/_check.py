@@ -18,6 +18,8 @@ from tinyvq.quantizers import _specs as quantizer_specs
 from tinyvq.testing import OpSpec, verify
 from tinyvq.training.progress import compile_kernels
 
+Worst = dict[str, float | None]  # the largest errors of an op, by what they are of
+
 ALL_SPECS: tuple[OpSpec, ...] = (
     *op_specs.SPECS,
     *quantizer_specs.SPECS,
@@ -80,27 +82,34 @@ def _chosen(names: Sequence[str]) -> list[OpSpec]:
     return [known[name] for name in names] if names else list(ALL_SPECS)
 
 
-def _worst(spec: OpSpec, cases: int, seed: int) -> dict[str, float]:
-    """Verify random calls of one op; return the largest error of each kind."""
+def _worst(spec: OpSpec, cases: int, seed: int) -> Worst:
+    """Verify random calls of one op; return the largest error of each kind.
+
+    adjoint  None where the op is linear in none of its inputs
+    """
     reports = [verify(spec, spec.case(seed + i), seed + i) for i in range(cases)]
+    adjoints = [r.adjoint for r in reports if r.adjoint is not None]
     return {
         "value": max(r.value for r in reports),
         "gradient": max(r.gradient for r in reports),
+        "adjoint": max(adjoints, default=None),
         "value32": max(r.value32 for r in reports),
         "gradient32": max(r.gradient32 for r in reports),
     }
 
 
-def _print_table(rows: dict[str, dict[str, float]], cases: int) -> None:
+def _print_table(rows: dict[str, Worst], cases: int) -> None:
+    heads = ("value", "gradient", "adjoint", "value", "gradient")
     print(f"largest error over {cases} random calls, relative to the largest value")
-    print(f"{'':<36}{'float64':^20}  {'float32':^20}")
-    print(f"{'':<36}{'value':>10}{'gradient':>10}  {'value':>10}{'gradient':>10}")
+    print(f"{'':<36}{'float64':^30}{'float32':^20}")
+    print(f"{'':<36}{''.join(f'{head:>10}' for head in heads)}")
     for name, worst in rows.items():
-        print(
-            f"{name:<36}{worst['value']:>10.1e}{worst['gradient']:>10.1e}"
-            f"  {worst['value32']:>10.1e}{worst['gradient32']:>10.1e}"
-        )
-    print(f"{len(rows)} right: value against NumPy, gradient against differences")
+        errors = ("–" if error is None else f"{error:.1e}" for error in worst.values())
+        print(f"{name:<36}{''.join(f'{error:>10}' for error in errors)}")
+    print(
+        f"{len(rows)} right: value against NumPy, gradient against differences, "
+        "adjoint where linear"
+    )
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,6 @@ def _measure_prior(folder: Path) -> list[str]:
     if found.nats_per_token <= min(MOST_NATS, by_counting):
         return []
     return [
-        f"{found.nats_per_token:.3f} nats a token, expected at most {MOST_NATS} and "
+        f"{found.nats_per_token:.3f} nats per token, expected at most {MOST_NATS} and "
         f"less than counting has, {by_counting:.3f}"
     ]

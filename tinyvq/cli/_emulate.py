@@ -153,7 +153,7 @@ HEADS = (
 
 
 def _table(op: str, shapes: dict[str, list[int]], ran: list[Ran]) -> list[str]:
-    """Write a line a launch."""
+    """Write a line per launch."""
     told = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
     rows: list[Sequence[str]] = [HEADS[:8], HEADS[8:]]
     for one in ran:

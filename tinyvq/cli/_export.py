@@ -20,8 +20,8 @@ class Export:
     """The new folder to write."""
     half: bool = False
     """Round the weights to float16: half the bytes. Of a small VQ-VAE and prior, nmse
-    and nats a token rose by less than 1 in 10,000; but 8 of 10,000 codes differed, and
-    what the run itself has encoded is not for the rounded model to decode."""
+    and nats per token rose by less than 1 in 10,000; but 8 of 10,000 codes differed,
+    and what the run itself has encoded is not for the rounded model to decode."""
 
 
 def export(args: Sequence[str]) -> int:

@@ -40,7 +40,7 @@ class Complete:
     run: RunFolder
     """The run folder of a prior, or the name of one that comes with tinyvq."""
     out: Path = Path("completed.png")
-    """The picture to write, a PNG: a row an image, the original first, then what was
+    """The picture to write, a PNG: a row per image, the original first, then what was
     kept, then completions of it."""
     keep: float = 0.5
     """The share of an image's rows that is given, in whole rows of codes."""
@@ -117,7 +117,7 @@ class Interpolate:
     """The run folder of a VQ-VAE, a VQ-GAN, a VAE or a prior, or the name of one that
     comes with tinyvq."""
     out: Path = Path("between.png")
-    """The picture to write, a PNG: a row a pair of images."""
+    """The picture to write, a PNG: a row per pair of images."""
     pairs: int = 6
     """How many pairs; of other images from the first to the second, from that to the
     third, and so on."""

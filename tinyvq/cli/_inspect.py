@@ -203,7 +203,7 @@ def reconstruct(args: Sequence[str]) -> int:
 
 
 def print_figures(figures: dict[str, float | int | None]) -> None:
-    """Print a figure a line to standard output."""
+    """Print a figure per line to standard output."""
     width = max(map(len, figures))
     for name, value in figures.items():
         shown = f"{value:.4f}" if isinstance(value, float) else value

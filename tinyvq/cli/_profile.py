@@ -152,7 +152,7 @@ COLUMNS = (
 
 
 def _as_table(found: Profile, machine: Machine, what: str) -> list[str]:
-    """Write the table: a line an op, then what is outside ops, and the memory."""
+    """Write the table: a line per op, then what is outside ops, and the memory."""
     wide = max(20, *(len(name) for name in found.ops))
     lines = [
         f"{what}: the mean of {found.steps}",

@@ -172,7 +172,7 @@ def _draw(
 
 @dataclass(frozen=True)
 class Augment:
-    """Write new images of every class: a folder a class, or one .npz with labels."""
+    """Write new images of every class: a folder per class, or one .npz with labels."""
 
     run: RunFolder
     """The run folder of a prior that knows classes, or the name of one that comes with

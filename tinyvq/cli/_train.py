@@ -64,7 +64,7 @@ class TypedPriorOptions(PriorOptions):
     """The run folder of the VQ-VAE or VQ-GAN whose codes it learns, or the name of one
     that comes with tinyvq."""
     cosine: Annotated[bool, arg(help_behavior_hint="(by default it falls)")] = True
-    """Keep the learning rate from falling to 0 along half a cosine."""  # --no-cosine
+    """Let the learning rate fall to 0 along half a cosine; --no-cosine keeps it."""
 
 
 @dataclasses.dataclass(frozen=True)

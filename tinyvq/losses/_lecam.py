@@ -4,8 +4,8 @@
 
 with ā_r and ā_f the running means of the logits of real and of made images: a real
 image's logit is not to be far above the mean of made ones, nor a made one's far below
-that of real ones. It holds a discriminator back that has few images and would learn
-them by heart.
+that of real ones. It holds back a discriminator that trains on few images and would
+learn them by heart.
 Source: Tseng et al., "Regularizing generative adversarial networks under limited data",
 arXiv:2104.03310, in the form of its authors' code, with max.
 """

@@ -28,10 +28,9 @@ def adaptive_weight(
         )
     wanted = _length(reconstruction_gradient)
     push = _length(adversarial_gradient) + eps
-    both = wanted + push
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(push > 0, np.minimum(wanted / push, clamp), clamp)
-    return np.where(both == both, weight, both)[()]  # NaN alone is not its own equal
+    return np.where(np.isnan(wanted + push), np.nan, weight)[()]
 
 
 def _length(gradient: Array) -> Array:

@@ -121,7 +121,7 @@ class _Layer(Module):
         self.drop = nn.Dropout(dropout, rng=rng)
         self.up_classes = self.left_classes = None
         if num_classes:
-            # Linear maps of a label's one-hot vector: a row a class.
+            # Linear maps of a label's one-hot vector: a row per class.
             self.up_classes = nn.Linear(num_classes, both, bias=False, rng=rng)
             self.left_classes = nn.Linear(num_classes, both, bias=False, rng=rng)
 

@@ -13,9 +13,9 @@ from tinyvq.rng import Stream
 QuantizerName = Literal["ema", "gradient", "soft"]
 
 # What hard quantizers learn fastest with, by the validation split of Fashion-MNIST (see
-# benchmarks/README.md). The paper holds β = 0.25 and finds no change from 0.1 to 2.0;
-# on 2,000 steps 2.0 is better, and so is a memory of ten batches with restarts
-# below a fifth of the average.
+# benchmarks/README.md). On 2,000 steps a commitment of 2.0 is better than less, and so
+# is a memory of ten batches with restarts below a fifth of the average. (The paper's
+# β = 0.25 is of another scale, see `VQLoss`; it finds no change from 0.1 to 2.0.)
 TUNED = {"commitment": 2.0, "decay": 0.9, "restart_below": 0.2}
 
 
@@ -88,7 +88,7 @@ def dense(
     quantizer: QuantizerName = "ema",
     **settings: Any,
 ) -> VQVAE:
-    """Build the textbooks' smallest VQ-VAE: one code an image.
+    """Build the textbooks' smallest VQ-VAE: one code per image.
 
     A dense encoder, 784 -> 20 for images of 28×28; a codebook of 10 vectors; a decoder
     from 20 to 28×28 with transposed convolutions. M codes can make only M different
@@ -136,7 +136,7 @@ def small(
     shrink by 2 at each level but the last, so by 4 here.
 
     multipliers   of `hidden`, one a level
-    blocks        residual blocks a level, of the encoder and of the decoder
+    blocks        residual blocks per level, of the encoder and of the decoder
     attention_at  levels with attention, beside the one in the middle
     Further settings go to the quantizer.
     """
@@ -163,7 +163,7 @@ def f16(**settings: Any) -> VQVAE:
     """Build the paper's VQ-GAN that shrinks images by 16: 256×256 to 16×16 codes.
 
     128 channels at full size, 1, 1, 2, 2 and 4 times as many from level to level, two
-    residual blocks a level and three on the way back, attention at the smallest size,
+    residual blocks per level and three on the way back, attention at the smallest size,
     codes of 256 values.
     """
     paper: dict[str, Any] = {

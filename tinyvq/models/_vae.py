@@ -28,7 +28,7 @@ class VAEOutput:
     reconstruction      (N,H,W,C)
     loss                reconstruction term + weighted divergence
     mse                 mean squared error over all pixel values
-    kl                  divergence from N(0, 1) in nats an image, the mean over images
+    kl                  divergence from N(0, 1) in nats per image, the mean over images
     mean, log_variance  (N, noise_dim) of the distributions that z was drawn from
     """
 
@@ -46,12 +46,12 @@ class VAE(Generator):
     encoder         (N,H,W,C) -> (N,P,Q,D), any module
     decoder         (N,P,Q,D) -> (N,H,W,C), any module
     grid            (P, Q, D); linear layers stand between it and the latents
-    latent_dim      values of z, one vector an image
+    latent_dim      values of z, one vector per image
     beta            weight of the divergence, see below
     pixel_variance  of the training pixels; the reconstruction term is the mean squared
                     error over it, as a VQ-VAE's
 
-    One vector an image, not a grid of them, because new images are decoded from
+    One vector per image, not a grid of them, because new images are decoded from
     z ~ N(0, 1): vectors of a grid would be drawn each on its own, without what they
     have to do with each other.
 

@@ -1,5 +1,8 @@
 """The VQ-GAN's encoder and decoder: residual blocks, level by level.
 
+The model is `VQVAE` with these two; what makes it a VQ-GAN is how it is trained,
+against a discriminator (`tinyvq/training/vqgan.py`).
+
     images -> conv -> [blocks, halve] × levels-1 -> blocks -> block, attention, block
            -> norm, silu, conv to the codes' width, 1×1 conv
     and back: the same in reverse, doubling instead of halving.
@@ -34,7 +37,7 @@ def encoder(
 
     hidden        channels at full size; a level has hidden · its multiplier
     multipliers   one a level; each level but the last halves height and width
-    blocks        residual blocks a level
+    blocks        residual blocks per level
     attention_at  levels whose blocks are followed by attention
     """
     layers: list[Layer] = [Conv2d(channels, hidden, 3, padding=1, rng=rng)]

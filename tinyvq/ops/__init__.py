@@ -1,6 +1,10 @@
 """Operations on tensors: each a Function, forward and backward side by side.
 
 Read `_arithmetic.py` first, then `_quantization.py` and `_convolutions.py`.
+
+Where an op calls a kernel, what that computes is written in plain NumPy in
+`kernels/tinyvq_kernels/<folder>/reference.py`, and runs by
+`with tinyvq_kernels.use_kernels(conv2d="reference"):`.
 """
 
 from tinyvq.ops import _operators

@@ -32,9 +32,10 @@ def _bias_grad(gy: Array) -> Array:
 
 @dataclass(frozen=True)
 class Conv2d(Function):
-    """y[n,p,q,k] = b[k] + Σ_rsc x[n, p·stride + r·dilation - padding, ..] w[r,s,:,k].
+    """y[n,p,q,k] = b[k] + Σ_rsc x[n,i,j,c] w[r,s,c,k].
 
-    x (N,H,W,C), w (R,S,C,K), b (K) -> y (N,P,Q,K)
+    i = p·stride + r·dilation - padding, and j alike of q and s; x is 0 outside the
+    image.  x (N,H,W,C), w (R,S,C,K), b (K) -> y (N,P,Q,K)
     """
 
     stride: int = 1
@@ -47,12 +48,11 @@ class Conv2d(Function):
             x, w, b, stride=self.stride, padding=self.padding, dilation=self.dilation
         )
 
-    # y is linear in x, in w and in b, and the change of the loss is <gy, dy>. With
-    # h = p·stride + r·dilation - padding, and w alike of q and s,
-    #   dy[n,p,q,k] = Σ_rsc dx[n,h,w,c] w[r,s,c,k] + x[n,h,w,c] dw[r,s,c,k], + db[k]
+    # y is linear in x, in w and in b, and the change of the loss is <gy, dy>, where
+    #   dy[n,p,q,k] = db[k] + Σ_rsc (dx[n,i,j,c] w[r,s,c,k] + x[n,i,j,c] dw[r,s,c,k])
     # What stands beside each dx, dw and db in <gy, dy> is its gradient:
-    #   gx[n,h,w,c]  sums gy[n,p,q,k] w[r,s,c,k] over all taps that read x[n,h,w,c]
-    #   gw[r,s,c,k]  sums x[n,h,w,c] gy[n,p,q,k] over all pixels (n,p,q)
+    #   gx[n,i,j,c]  sums gy[n,p,q,k] w[r,s,c,k] over all outputs and taps that read it
+    #   gw[r,s,c,k]  sums x[n,i,j,c] gy[n,p,q,k] over all pixels (n,p,q) of the output
     #   gb[k]        sums gy[n,p,q,k] over all pixels
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
         x, w = ctx.x, ctx.w

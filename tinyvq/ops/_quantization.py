@@ -84,11 +84,11 @@ class RotationTrick(Function):
         return codes.copy()
 
     # gz = |e|/|z| Rᵀ gy. With r = (ẑ + ê) / |ẑ + ê|, R = I - 2 r rᵀ + 2 ê ẑᵀ (first the
-    # mirror that takes ẑ to -ê, then ẑ's own share set right), so
+    # mirror that takes ẑ to -ê, then the part along ẑ is turned round to ê), so
     #   Rᵀ g = g - 2 r (r·g) + 2 ẑ (ê·g).
     # A vector of length 0 has no direction, and opposite ones have no plane: there the
-    # gradient goes straight through. In float64, for of vectors that are nearly
-    # opposite ẑ + ê leaves only the last digits.
+    # gradient goes straight through. In float64, because for nearly opposite vectors
+    # ẑ + ê keeps only the last digits.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:
         def dot(a: Array, b: Array) -> Array:
             return (a * b).sum(axis=-1, keepdims=True)  # (..., 1)
@@ -131,8 +131,10 @@ class VQLoss(Function):
 
     The first term, a = codebook_weight, moves the codes e to the vectors z; the second,
     β = commitment_weight, commits the encoder to its codes. As values the two means
-    are equal; they differ in whom they move. Means over all values, positions and code
-    width alike.  Source: arXiv:1711.00937, eq. 3.
+    are equal; they differ in whom they move.  Source: arXiv:1711.00937, eq. 3, which
+    sums over the code width where these are means over all values, and whose
+    reconstruction term is not divided by the pixels' variance as it is in `models`: a β
+    there and a β here do not compare.
     """
 
     codebook_weight: float

@@ -2,6 +2,9 @@
 
 output = quantizer(z)                    forward: looks up, never changes the codebook
 update = quantizer.update(output.stats)  once a step, after the optimiser's
+
+Training calls the two halves of `update` one by one: `average`, which a GPU can record
+and repeat, and `settle`, which decides in Python which codes to place anew.
 """
 
 from collections.abc import Sequence

@@ -34,7 +34,7 @@ class SoftQuantizer(Module):
 
     num_codes, code_dim   M and D
     temperature    > 0: towards 0 the weights harden; may be changed between steps
-    kl_weight      >= 0, of the divergence, in nats a position
+    kl_weight      >= 0, of the divergence, in nats per position
     kmeans_start   place the codebook by k-means over the first batch
 
     Cost: an (N, M) array, which soft weights are.

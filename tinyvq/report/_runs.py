@@ -58,7 +58,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
     ),
     "prior": (
         Panel(
-            "nats a token",
+            "nats per token",
             (
                 ("nats_per_token", "training batch"),
                 ("val_nats_per_token", "validation"),
@@ -68,7 +68,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
     "vae": (
         _ERROR,
         Panel(
-            "divergence: nats an image",
+            "divergence: nats per image",
             (("kl", "training batch"), ("val_kl", "validation")),
             log=True,
         ),
@@ -112,7 +112,7 @@ def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
     grids = np.broadcast_to(each[:, None, None], grid)  # (M,3,3)
     caption = "what each code in use decodes to, in that order"
     if p * q == 1:
-        caption += ": one code an image, so these are all it can make"
+        caption += ": one code per image, so these are all it can make"
     codebook = run.folder / "codebook.png"
     parts = range(0, len(grids), BATCH)  # of a large codebook, not all at once
     made = np.concatenate([model.decode(grids[i : i + BATCH]).numpy() for i in parts])

@@ -43,7 +43,7 @@ class AdversaryOptions(RunOptions):
     discriminator_lr: float = 3e-4
     """Learning rate of its Adam."""
     lecam_weight: float = 0.0
-    """Weight of LeCAM, which holds a discriminator back that has few images."""
+    """Weight of LeCAM, which holds back a discriminator that trains on few images."""
     feature_matching: float = 0.0
     """Weight, for the generator, of matching what the discriminator's layers see in
     originals and in made images."""

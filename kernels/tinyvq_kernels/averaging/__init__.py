@@ -7,6 +7,10 @@ running_means   for each code m of M, with a weight w = 1 - decay of the new bat
     average    ← decay · average  + w · N / M            N = Σ counts
     codes[m]   ← total[m] / size[m]     where counts[m] > 0
 
+Why the mean: Σ_n |z_n - e|² over the vectors z_n that chose a code e is least where e
+is their mean, so that this jumps to where the codebook loss would lead by small steps.
+Why of many batches, of older ones less: one batch is noisy, and the encoder moves on.
+
 A code that nobody chose stays put: its mean is as before, and its sums fade to nothing
 in the end. Source: van den Oord et al., arXiv:1711.00937, appendix A.1.
 """

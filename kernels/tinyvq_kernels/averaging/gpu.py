@@ -43,4 +43,4 @@ def fused(
     )
 
 
-LADDER = {"fused": Rung(fused, "one launch, a code a warp")}
+LADDER = {"fused": Rung(fused, "one launch, a code per warp")}

@@ -6,7 +6,7 @@
 // the bits are the same: decay takes the type of what it multiplies, counts are
 // integers and count as double, and a sum of two types is made in the larger.
 
-// Fused: one launch, a code a warp. Array by array it took fourteen on an H200, of one
+// Fused: one launch, a code per warp. Array by array it took fourteen on an H200, of one
 // to three µs each, whatever there was to do.
 extern "C" __global__ void running_means_fused(
     const REAL *sums_md, const long long *counts_m, MEAN *size_m, MEAN *total_md,

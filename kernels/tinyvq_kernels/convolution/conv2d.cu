@@ -44,7 +44,7 @@ __device__ __forceinline__ long long met_by_input(Pixel x, int i, int j, GEOMETR
 
 #define SIZES n, h, w, c, r, s, k, p, q, stride, padding, dilation
 
-// Rung 1, plain: a thread a result. Neighbouring threads have neighbouring channels, so
+// Rung 1, plain: a thread per result. Neighbouring threads have neighbouring channels, so
 // they share the pixel that they read, and read neighbouring weights.
 extern "C" __global__ void conv2d_plain(
     const REAL *x_nhwc, const REAL *w_rsck, const REAL *b_k, REAL *y_npqk, int has_bias,

@@ -1,7 +1,7 @@
 """The weight gradient of a 2-D convolution on CPU cores: sums over pixels.
 
-    gw[r, s, c, k] = Σ_n Σ_uv x[n, h, w, c] · gy[n, u, v, k]
-                     h = u·stride + r·dilation - padding,  w likewise of v and s
+    gw[r,s,c,k] = Σ_npq x[n,i,j,c] · gy[n,p,q,k]
+                  i = p·stride + r·dilation - padding,  j alike of q and s
 
 is a matrix product with pixels as its inner dimension: on the left a row for each entry
 (r, s, c) of the kernel, on the right a column for each k. Nothing is gathered for it:
@@ -10,7 +10,7 @@ times two vectors of k; where k are few and c many it is turned, six k times two
 of entries, which are neighbours in memory because images are channels-last.
 
 Tasks share images out in groups, each with sums of its own. The groups are added in
-order, so that the result does not hang on how many threads there are.
+order, so that the result does not depend on how many threads there are.
 """
 
 import numpy as np

@@ -371,7 +371,7 @@ REGISTERS: dict[str, Callable[..., Array]] = {
 def ladder(op: str) -> dict[str, Rung]:
     """List the rungs of an operation."""
     return {
-        "plain": Rung(partial(STEP[op], "plain"), "a thread a result"),
+        "plain": Rung(partial(STEP[op], "plain"), "a thread per result"),
         "tiled": Rung(
             partial(STEP[op], "tiled"), "a matrix product in tiles in shared memory"
         ),

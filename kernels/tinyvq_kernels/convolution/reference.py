@@ -14,7 +14,10 @@ from tinyvq_kernels._types import Array
 def conv2d(
     x: Array, w: Array, b: Array | None, stride: int, padding: int, dilation: int
 ) -> Array:
-    """y[n,p,q,k] = b[k] + Σ_rsc x[n, p·stride + r·dilation - padding, …] w[r,s,:,k]"""
+    """y[n,p,q,k] = b[k] + Σ_rsc x[n,i,j,c] w[r,s,c,k], where x is 0 outside the image.
+
+    i = p·stride + r·dilation - padding, and j alike of q and s.
+    """
     rows, cols, _, k = w.shape
     p, q = _output_size(x.shape[1:3], (rows, cols), stride, padding, dilation)
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -52,7 +55,7 @@ def conv2d_weight_grad(
     padding: int,
     dilation: int,
 ) -> Array:
-    """gw[r,s,c,k] = Σ_npq x[n, p·stride + r·dilation - padding, .., c] gy[n,p,q,k]."""
+    """gw[r,s,c,k] = Σ_npq x[n,i,j,c] gy[n,p,q,k], with i and j as in conv2d."""
     rows, cols = kernel
     n, p, q, k = gy.shape
     c = x.shape[3]

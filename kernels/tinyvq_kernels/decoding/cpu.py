@@ -1,4 +1,4 @@
-"""The decoder on CPU cores: one call a position, for all layers.
+"""The decoder on CPU cores: one call per position, for all layers.
 
 A position costs a few hundred thousand products a grid, done in less time than the
 dozens of calls, arrays and graph nodes that an op at a time would take. So weights are

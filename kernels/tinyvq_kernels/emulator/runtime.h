@@ -47,7 +47,7 @@ enum Order : uint32_t { FORWARD, REVERSE, RANDOM };
 struct Variable { uint64_t offset, bytes; };
 
 constexpr uint32_t MOST_THREADS = 1024;  // of a block
-constexpr size_t STACK = 64 << 10;       // bytes a thread
+constexpr size_t STACK = 64 << 10;       // bytes per thread
 
 struct Launch {
     void (*call)(void **);

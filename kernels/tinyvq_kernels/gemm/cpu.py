@@ -11,7 +11,7 @@ from tinyvq_kernels._simd import lanes_in
 from tinyvq_kernels._tile import multiply_panels, tile_width
 from tinyvq_kernels._types import Array, Flat
 
-BLOCK = 48  # rows a task: 8 tiles, so that a panel of b is used while it is in cache
+BLOCK = 48  # rows per task: 8 tiles, so that a panel of b is used while it is in cache
 
 
 def matmul(a: Array, b: Array) -> Array:

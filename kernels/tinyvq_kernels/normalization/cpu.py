@@ -14,7 +14,7 @@ from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._types import Array, Flat
 
-BLOCK = 8192  # values a task, about
+BLOCK = 8192  # values per task, about
 
 
 class Tiles(NamedTuple):

@@ -38,7 +38,7 @@ Cut = tuple[tuple[int, int, int], tuple[int, int, int]]  # grid and block
 
 
 def _groups(number: int, count: int) -> Cut:
-    """A block a group of so many values, of whole warps."""
+    """A block per group of so many values, of whole warps."""
     return (number, 1, 1), (min(THREADS, max(1, -(-count // 32)) * 32), 1, 1)
 
 
@@ -74,7 +74,7 @@ def _run(kernel: str, like: Array, cut: Cut, *arguments: Any) -> None:
 def plain(
     x: Array, weight: Array, bias: Array, groups: int, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Normalise with a block a group; shapes as in the package's contract."""
+    """Normalise with a block per group; shapes as in the package's contract."""
     n, length, c = x.shape
     given = tuple(map(contiguous, (x, weight, bias)))
     y = empty(x.shape, x.dtype, like=x)
@@ -113,7 +113,7 @@ def banded(
 def grad_plain(
     x: Array, gy: Array, mean: Array, rstd: Array, weight: Array
 ) -> tuple[Array, Array, Array]:
-    """Differentiate with a block a group; shapes as in the package's contract."""
+    """Differentiate with a block per group; shapes as in the package's contract."""
     n, length, c = x.shape
     groups = mean.shape[1]
     given = tuple(map(contiguous, (x, gy, mean, rstd)))
@@ -169,11 +169,11 @@ def _of_channels(one: Array, normal: Array, like: Array) -> tuple[Array, Array]:
 
 LADDERS = {
     "group_norm": {
-        "plain": Rung(plain, "a block a group, three passes"),
+        "plain": Rung(plain, "a block per group, three passes"),
         "banded": Rung(banded, "bands of positions and all channels, then groups"),
     },
     "group_norm_grad": {
-        "plain": Rung(grad_plain, "a block a group; gw and gb by bands of positions"),
+        "plain": Rung(grad_plain, "a block per group; gw and gb by bands of positions"),
         "banded": Rung(grad_banded, "sums of bands for groups and channels alike"),
     },
 }

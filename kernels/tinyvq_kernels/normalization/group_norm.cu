@@ -32,7 +32,7 @@ __device__ __forceinline__ REAL normal_of(REAL x, REAL mean, REAL rstd) {
     return (x - mean) * rstd;
 }
 
-// ---- Rung 1, plain: a block a group -------------------------------------------------
+// ---- Rung 1, plain: a block per group -------------------------------------------------
 //
 // It reads its group three times: for the mean, for the squares about it, to normalise.
 // The first time from memory; if the group is small, then from the cache. With few
@@ -127,7 +127,7 @@ extern "C" __global__ void measure_bands(
     }
 }
 
-// A block a group. A band holds `rows` values of a channel, the last one what is left.
+// A block per group. A band holds `rows` values of a channel, the last one what is left.
 extern "C" __global__ void combine_bands(
     const double *means_nbc, const double *squares_nbc, REAL *mean_ng, REAL *rstd_ng,
     double eps, int length, int c, int groups, int rows, int bands) {
@@ -193,7 +193,7 @@ extern "C" __global__ void project_bands(
     }
 }
 
-// A block a group: how far its gradient points along 1, and along ŷ.
+// A block per group: how far its gradient points along 1, and along ŷ.
 extern "C" __global__ void project_groups(
     const double *ones_nbc, const double *normals_nbc, const REAL *weight_c,
     REAL *along_one_ng, REAL *along_y_ng, int length, int c, int groups, int bands) {

@@ -12,7 +12,7 @@ __device__ __forceinline__ void update(
     *p = factors_6[5] * *p - rate * *m / (root * SQRT(*v) + factors_6[4]);
 }
 
-// Rung 1, plain: a launch a parameter, a thread a value. A network has dozens of
+// Rung 1, plain: a launch per parameter, a thread per value. A network has dozens of
 // parameters, most of them small: a launch takes longer than what it does.
 extern "C" __global__ void adam_plain(
     REAL *p_n, const REAL *g_n, REAL *m_n, REAL *v_n, const REAL *factors_6,

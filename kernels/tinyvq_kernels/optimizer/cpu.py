@@ -17,7 +17,7 @@ from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._simd import pointer
 from tinyvq_kernels._types import Array, Flat, Ints
 
-BLOCK = 16384  # values a task
+BLOCK = 16384  # values per task
 
 
 def adam(

@@ -24,7 +24,7 @@ from tinyvq_kernels._graph import keep
 from tinyvq_kernels._types import Array
 
 THREADS = 256
-PIECE, SQUARES_PIECE = 1024, 4096  # values a block, as in the .cu files
+PIECE, SQUARES_PIECE = 1024, 4096  # values per block, as in the .cu files
 ADAM = {
     "f": Source("optimizer/adam.cu", {"REAL": "float", "SQRT": "sqrtf"}),
     "d": Source("optimizer/adam.cu", {"REAL": "double", "SQRT": "sqrt"}),
@@ -116,7 +116,7 @@ def plain(
     v: Sequence[Array],
     numbers: Array,
 ) -> None:
-    """Update with a launch a parameter; arguments as in the reference."""
+    """Update with a launch per parameter; arguments as in the reference."""
     k = len(parameters)
     for i, (p, g, *moments) in enumerate(zip(parameters, gradients, m, v, strict=True)):
         rate, root = (numbers[at : at + 1] for at in (i, k + i))
@@ -154,7 +154,7 @@ def square_sum(arrays: Sequence[Array]) -> Array:
 
 
 LADDER = {
-    "plain": Rung(plain, "a launch a parameter"),
+    "plain": Rung(plain, "a launch per parameter"),
     "fused": Rung(fused, "one launch for all, by a table of addresses"),
 }
 SQUARE_LADDER = {

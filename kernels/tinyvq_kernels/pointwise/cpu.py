@@ -1,4 +1,4 @@
-"""Functions of single values on CPU cores: one pass over memory, a block a task.
+"""Functions of single values on CPU cores: one pass over memory, a block per task.
 
 The loops are plain; LLVM makes vectors of them. NumPy would take a pass, and a new
 array, for each operation, on one core.
@@ -13,7 +13,7 @@ from tinyvq_kernels._exponential import exponential
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._types import Array, Flat
 
-BLOCK = 16384  # values a task
+BLOCK = 16384  # values per task
 
 
 def relu(x: Array) -> Array:

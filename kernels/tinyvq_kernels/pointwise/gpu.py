@@ -43,7 +43,7 @@ def _run(op: str, rung: str, each: int, *arrays: Array) -> Array:
 def ladder(op: str) -> dict[str, Rung]:
     """List the rungs of an operation."""
     return {
-        "plain": Rung(partial(_run, op, "plain", 1), "a value a thread"),
+        "plain": Rung(partial(_run, op, "plain", 1), "a value per thread"),
         "vectorised": Rung(
             partial(_run, op, "vectorised", 4),
             "16 bytes a load and a store",

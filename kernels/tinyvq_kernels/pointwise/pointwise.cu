@@ -25,7 +25,7 @@ __device__ __forceinline__ REAL silu_grad(REAL x, REAL gy) {
     return gy * s * ((REAL)1 + x * ((REAL)1 - s));
 }
 
-// ---- plain: a value a thread --------------------------------------------------------
+// ---- plain: a value per thread --------------------------------------------------------
 // Neighbouring threads take neighbouring values, so a warp's 32 loads are one run of
 // 128 bytes.
 
@@ -40,7 +40,7 @@ extern "C" __global__ void gradient_plain(const REAL *x_n, const REAL *gy_n, REA
     if (i < n) gx_n[i] = GRADIENT(x_n[i], gy_n[i]);
 }
 
-// ---- vectorised: four values a thread (float) ---------------------------------------
+// ---- vectorised: four values per thread (float) ---------------------------------------
 // One instruction loads 16 bytes. So a quarter of the instructions and of the address
 // arithmetic, and more bytes under way for each warp: that is what hides memory's
 // latency. The last n mod 4 values are left to the first threads.

@@ -11,7 +11,7 @@ THREADS = 128  # a block, of the plain rung
 CHANNELS, PARTS = 8, 128  # of the tree, as in reduction.cu
 COLUMNS, LINES = 128, 64  # of a block of the last rung: across at most, down at least
 FEW = 4096  # pixels that one block of the tree adds as fast as two launches do
-MOST = 256  # parts, which the tree adds up in two steps a thread
+MOST = 256  # parts, which the tree adds up in two steps per thread
 SOURCES = {
     ("f", True): Source("reduction/reduction.cu", {"REAL": "float", "ALIGNED": 1}),
     ("f", False): Source("reduction/reduction.cu", {"REAL": "float", "ALIGNED": 0}),

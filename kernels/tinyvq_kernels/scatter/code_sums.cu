@@ -8,7 +8,7 @@ __device__ __forceinline__ int code_of(long long index, int m) {
     return index < 0 || index >= m ? -1 : (int)index;
 }
 
-// Rung 1, plain. A thread a sum: it looks at the code of every row, in order, and adds
+// Rung 1, plain. A thread per sum: it looks at the code of every row, in order, and adds
 // what is its own. N reads for each of M·D sums; good for a handful of codes.
 extern "C" __global__ void code_sums_plain(
     const REAL *z_nd, const long long *indices_n, REAL *sums_md, long long *counts_m,
@@ -100,7 +100,7 @@ extern "C" __global__ void list_rows(
     }
 }
 
-// A block a code: LANES values of d at a time. Its rows are cut into PARTS, each added
+// A block per code: LANES values of d at a time. Its rows are cut into PARTS, each added
 // up by its own lanes in order, and the parts are added in order: the cut depends on
 // the number of rows alone.
 constexpr int LANES = 32, PARTS = THREADS / LANES;
@@ -208,7 +208,7 @@ extern "C" __global__ void sum_in_bands(
     }
 }
 
-// A block a code, and WIDTH values of d, two a lane. A warp a part: it reads what 32
+// A block per code, and WIDTH values of d, two per lane. A warp per part: it reads what 32
 // bands have of the code at once, lists those that have any, and adds up the list.
 constexpr int MOST = THREADS / 32;  // parts, if a block has that many warps
 constexpr int AT_ONCE = 8;          // rows that are asked for before the first is there

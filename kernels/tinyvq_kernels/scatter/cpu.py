@@ -6,7 +6,7 @@ from tinyvq_kernels._door import flat
 from tinyvq_kernels._jit import jit, prange
 from tinyvq_kernels._types import Array, Flat, Ints
 
-BLOCK = 64  # codes a task
+BLOCK = 64  # codes per task
 
 
 def code_sums(z: Array, indices: Array, num_codes: int) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ SOURCES = {
 
 
 def plain(z: Array, indices: Array, num_codes: int) -> tuple[Array, Array]:
-    """A thread a sum; shapes as in the package's contract."""
+    """A thread per sum; shapes as in the package's contract."""
     (n, depth), up = z.shape, flag(z)
     sums = empty((num_codes, depth), z.dtype, like=z)
     counts = empty(num_codes, np.int64, like=z)
@@ -126,7 +126,7 @@ def _check(up: Array, num_codes: int) -> None:
 
 
 LADDER = {
-    "plain": Rung(plain, "a thread a sum, which looks at all rows"),
-    "sorted": Rung(by_code, "rows listed by code first, a block a code"),
+    "plain": Rung(plain, "a thread per sum, which looks at all rows"),
+    "sorted": Rung(by_code, "rows listed by code first, a block per code"),
     "banded": Rung(banded, "bands of 64 rows summed by code, then a code's bands"),
 }

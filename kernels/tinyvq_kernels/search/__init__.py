@@ -64,7 +64,7 @@ declare(
         "cpu",
         "lanes",
         lambda: lanes.nearest_code,
-        "a vector a lane, so that a lane's best is its answer; codes are broadcast",
+        "a vector per lane, so that a lane's best is its answer; codes are broadcast",
         default=True,
     ),
 )

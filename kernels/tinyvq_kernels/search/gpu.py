@@ -23,7 +23,7 @@ from tinyvq_kernels._cuda import (
 from tinyvq_kernels._types import Array
 from tinyvq_kernels.search.reference import check_range
 
-STARTS = 32  # codes a block of `code_starts`, as in nearest_code.cu
+STARTS = 32  # codes per block of `code_starts`, as in nearest_code.cu
 TILE = 16  # of the rung "tiled", as in nearest_code.cu
 ENOUGH = 512  # blocks that keep a large device busy
 SIDES = (64, 128)  # of the tiles of rows × codes in registers
@@ -94,7 +94,7 @@ class Call(NamedTuple):
 
 
 def plain(z: Array, codes: Array) -> Array:
-    """A thread a vector; shapes as in the package's contract."""
+    """A thread per vector; shapes as in the package's contract."""
     call = _begin(z, codes)
     found = empty(len(z), np.int64, like=z)
     launch(
@@ -108,7 +108,7 @@ def plain(z: Array, codes: Array) -> Array:
 
 
 def tiled(z: Array, codes: Array) -> Array:
-    """A thread a score of a tile in shared memory; shapes as in the contract."""
+    """A thread per score of a tile in shared memory; shapes as in the contract."""
     call = _begin(z, codes)
     found = empty(len(z), np.int64, like=z)
     launch(
@@ -272,8 +272,8 @@ def end(z: Array, codes: Array, raised: Array, found: Array) -> Array:
 
 
 LADDER = {
-    "plain": Rung(plain, "a thread a vector"),
-    "tiled": Rung(tiled, "a thread a score, tiles in shared memory"),
+    "plain": Rung(plain, "a thread per vector"),
+    "tiled": Rung(tiled, "a thread per score, tiles in shared memory"),
     "register_tiled": Rung(
         register_tiled, "8 × 8 scores a thread, codes shared out to blocks", FLOAT
     ),
@@ -281,7 +281,7 @@ LADDER = {
         double_buffered, "the next chunk is fetched while this one is used", FLOAT
     ),
     "small_depth": Rung(
-        small_depth, "up to 16 values a vector: z stays in registers", FLOAT
+        small_depth, "up to 16 values per vector: z stays in registers", FLOAT
     ),
     "tensor_cores": Rung(
         tensor_cores, "TF32 scores as a filter, exact ones where it leaves doubt", FLOAT

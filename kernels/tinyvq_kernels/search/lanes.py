@@ -33,7 +33,7 @@ from tinyvq_kernels._types import Array, Flat, Ints, Vec
 from tinyvq_kernels.search.reference import check_range
 from tinyvq_kernels.search.tiled import code_starts
 
-BLOCKS = 8  # blocks of rows a task; a block is two vectors of them
+BLOCKS = 8  # blocks of rows per task; a block is two vectors of them
 CHUNK_BYTES = 1 << 18  # of codes that meet the blocks of a task while in a near cache
 FEW = 200  # tiles, below which comparing all is cheaper than asking first
 PART = 1 << 15  # values of z a task, where its largest is looked for
@@ -116,7 +116,7 @@ def _search_tasks(
 
 
 def _turn_rows(z: Flat, first: int, rows: int, depth: int, turned: Flat) -> None:
-    """Put rows first .. of z (.., depth) into blocks (depth, wide): a row a lane."""
+    """Put rows first .. of z (.., depth) into blocks (depth, wide): a row per lane."""
     wide = 2 * lanes_in(z)
     for i in range(rows):
         to = i // wide * depth * wide + i % wide

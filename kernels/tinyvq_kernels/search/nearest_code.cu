@@ -82,7 +82,7 @@ extern "C" __global__ void code_starts(
     if (!(__longlong_as_double(top) <= bound)) atomicOr(flag_1, 1);
 }
 
-// Rung 1, plain. A thread a vector: it walks through all codes and keeps the best.
+// Rung 1, plain. A thread per vector: it walks through all codes and keeps the best.
 // Both operands of each fma come from memory, and 32 threads read 32 rows of z at a
 // time: the caches are all that saves this rung.
 extern "C" __global__ void nearest_code_plain(

@@ -283,7 +283,7 @@ nearest_code_double_buffered(
     refuse_above(most, *top_2, limit, depth, flag_1);
 }
 
-// Rung 5, small_depth. Of 8 values a vector, rungs 3 and 4 compare and fill tiles as
+// Rung 5, small_depth. Of 8 values per vector, rungs 3 and 4 compare and fill tiles as
 // long as they multiply. Here a thread keeps VECTORS whole vectors of z in registers
 // and codes pass by in shared memory, each read by all threads at once. Of a GROUP of
 // scores only the largest is looked at: after the first few hundred codes it hardly

@@ -7,7 +7,7 @@
 // once more, and there each code that comes close to the best gets its chain of fmas.
 //
 //     filter     of each row and share of the codes: the best two TF32 scores
-//     decide     a warp a row: the answer, or a threshold below the best
+//     decide     a warp per row: the answer, or a threshold below the best
 //     rescore    rows without an answer: exact scores of all codes above the threshold
 //
 // How far is a TF32 score t from the score s that the contract defines? Rounding both
@@ -236,7 +236,7 @@ __device__ __forceinline__ unsigned long long word_of(float score, int code) {
     return (unsigned long long)ordered << 32 | (0xffffffffu - (unsigned)code);
 }
 
-// A warp a row; |z| and the largest |z_d| are found here, and what is not finite or too
+// A warp per row; |z| and the largest |z_d| are found here, and what is not finite or too
 // large is refused as in nearest_code.cu.
 extern "C" __global__ void nearest_code_decide(
     const float *z_nd, const unsigned long long *top_2, double limit,

@@ -26,7 +26,7 @@ from tinyvq_kernels._tile import chain_tile, store_tile, tile_width
 from tinyvq_kernels._types import Array, Flat, Ints
 from tinyvq_kernels.search.reference import check_range
 
-BLOCK = 192  # rows a task, a multiple of 6
+BLOCK = 192  # rows per task, a multiple of 6
 
 
 def nearest_code(z: Array, codes: Array) -> Array:

@@ -74,7 +74,7 @@ class Scratch(NamedTuple):
     places: Flat
 
 
-def sizes_of(q: Array, k: Array, v: Array, causal: bool) -> Sizes:
+def sizes_of(q: Array, v: Array, causal: bool) -> Sizes:
     """Name the sizes, and fill them up."""
     t, e = q.shape[1:]
     s, f = v.shape[1:]
@@ -89,7 +89,7 @@ def attention(q: Array, k: Array, v: Array, causal: bool) -> tuple[Array, Array]
     lse = np.empty(q.shape[:2], q.dtype)
     if lse.size:
         _mix_items(
-            *(flat(q), flat(k), flat(v), sizes_of(q, k, v, causal)),
+            *(flat(q), flat(k), flat(v), sizes_of(q, v, causal)),
             *(flat(y), flat(lse)),
         )
     return y, lse
@@ -103,7 +103,7 @@ def attention_grad(
     if lse.size:
         _differentiate_items(
             *(flat(q), flat(k), flat(v), flat(lse), flat(gy)),
-            *(sizes_of(q, k, v, causal), flat(gq), flat(gk), flat(gv)),
+            *(sizes_of(q, v, causal), flat(gq), flat(gk), flat(gv)),
         )
     return gq, gk, gv
 
