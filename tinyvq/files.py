@@ -136,11 +136,13 @@ def remove_leftovers(folder: FilePath, name: str = "") -> None:
     """Remove the temporary files that a killed process left in a folder.
 
     Only those for the file `name`, if given. To be called where no other process
-    writes: the temporary of a living one cannot be told from a leftover.
+    writes: the temporary of a living one cannot be told from a leftover. Folders stay:
+    an export, say, may be filling one.
     """
     for entry in names_in(folder):
-        if is_leftover(entry, name):
-            remove(Path(folder, entry))
+        path = Path(folder, entry)
+        if is_leftover(entry, name) and not path.is_dir():
+            remove(path)
 
 
 def is_leftover(entry: str, name: str = "") -> bool:

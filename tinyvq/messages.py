@@ -4,6 +4,7 @@ Standard output is left to results, so that `--json` can be piped.
 """
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +19,15 @@ def say(text: str) -> None:
     The reader of a pipe may be gone (`2>&1 | tee log`, where Ctrl-C stops tee, too): a
     message that cannot be printed must not end the work.
     """
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # it may be closed: 2>&-
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def on_terminal() -> bool:
+    """Tell whether standard error is a terminal that can draw a line anew."""
+    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return sys.stderr is not None and sys.stderr.isatty() and not dumb
 
 
 def either(names: Iterable[str]) -> str:
@@ -45,7 +53,7 @@ def no_such(what: str, word: str, names: Iterable[str], told: str = "") -> str:
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """Yield items under a progress bar on a terminal, silently elsewhere."""
-    if not sys.stderr.isatty():
+    if not on_terminal():
         yield from items
         return
     from rich.console import Console
@@ -59,7 +67,7 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar for work that reports `done` and `total` itself; silent elsewhere."""
-    if not sys.stderr.isatty():
+    if not on_terminal():
         yield lambda done, total: None
         return
     from rich.console import Console

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyvq.data import ImageData, from_unit, to_unit
+from tinyvq.data import ImageData, from_unit, pick, to_unit
 from tinyvq.files import make_folder
 from tinyvq.losses import perceptual_distance
 from tinyvq.metrics import FeatureStatistics, coverage_and_density, frechet_distance
 from tinyvq.models import VQVAE, SqueezeNet, features
-from tinyvq.report import WIDTH, pick, save_png
+from tinyvq.report import WIDTH, save_png
 from tinyvq.training.evaluation import BATCH, evaluate, evaluate_vae, reconstructions
 from tinyvq.training.generation import (
     SamplingOptions,

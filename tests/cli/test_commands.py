@@ -12,8 +12,7 @@ from required import library
 from training.run_examples import config_of, resume_words, train_words, untimed
 
 from tinyvq.cli import COMMANDS
-from tinyvq.data import from_unit, load, read_picture
-from tinyvq.report import pick
+from tinyvq.data import from_unit, load, pick, read_picture
 from tinyvq.training.evaluation import evaluate, reconstruct
 from tinyvq.training.trained import load_tokenizer
 from tinyvq.training.vqvae import VQVAEOptions

@@ -26,8 +26,7 @@ from cli.small_runs import SIDE, tiles
 from required import library
 from training.run_examples import train_words
 
-from tinyvq.data import CATALOG, from_unit, load, read_picture
-from tinyvq.report import pick
+from tinyvq.data import CATALOG, from_unit, load, pick, read_picture
 from tinyvq.training import generation
 from tinyvq.training.evaluation import reconstructions
 from tinyvq.training.generation import nearest_images

@@ -9,8 +9,8 @@ from training.run_examples import train_words
 
 from tinyvq import data
 from tinyvq.cli import main
-from tinyvq.data import from_unit, read_picture
-from tinyvq.report import _runs, draw_reconstructions, draw_results, draw_sample, pick
+from tinyvq.data import from_unit, pick, read_picture
+from tinyvq.report import _runs, draw_reconstructions, draw_results, draw_sample
 from tinyvq.rng import Stream
 from tinyvq.training.evaluation import reconstruct
 from tinyvq.training.trained import load_tokenizer

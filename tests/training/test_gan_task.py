@@ -24,7 +24,7 @@ from tinyvq.nn import Parameter, frozen_statistics
 from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor
 from tinyvq.training.generation import from_noise
-from tinyvq.training.loop import resume
+from tinyvq.training.loop import Schedule, resume
 from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.run import open_run
 from tinyvq.training.tokenizer import facts_of
@@ -165,7 +165,7 @@ def test_a_bad_value_inside_either_step_stops_the_run_and_loses_nothing(
     assert said.startswith("error: step 6: ")
     assert "is not finite, the first bad value of the step" in said
     task = task_of("gan", labelled)
-    assert resume(task, open_run(run)) == 4
+    assert resume(task, open_run(run), Schedule(8)) == 4
     assert math.isfinite(task.step(5)["loss"])
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tinyvq.errors import (
     NonFiniteError,
     RunError,
 )
-from tinyvq.training import checkpoint
+from tinyvq.training import checkpoint, loop
 from tinyvq.training.loop import Schedule, train
 from tinyvq.training.metrics_log import read
 from tinyvq.training.run import Run
@@ -66,6 +67,27 @@ def test_a_logged_line_has_the_step_its_measures_and_the_pace(run: Run) -> None:
         if record["step"] in (3, 6, 7):
             expected |= {"val_nmse"}
         assert record.keys() == expected
+
+
+def test_the_pace_is_of_steps_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes a second, all else a minute."""
+    now = [0.0]
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            return now[0]
+
+    def take(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(loop, "time", Clock)
+    waits = {f"step {step}": lambda: take(1) for step in range(1, 8)}
+    task = ToyTask({**waits, "validate": lambda: take(60)})
+    schedule = Schedule(7, 2, 3, 5, picture_every=4)
+    train(task, run, schedule, draw=lambda step: take(60))
+    rates = {record["images_per_second"] for record in read(run.metrics)}
+    assert rates == {task.batch_size}
 
 
 def test_it_goes_on_from_the_newest_checkpoint(run: Run) -> None:
@@ -113,6 +135,37 @@ def test_more_steps_may_be_asked_for(run: Run) -> None:
     assert logged(run) == [2, 3, 4, 6, 7, 8, 9]
 
 
+def test_another_end_than_before_is_told(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(ToyTask(), run, EVERY_2)
+    capsys.readouterr()
+    train(ToyTask(), run, replace(EVERY_2, steps=9))
+    said = "was going to step 7, now it goes to 9: a learning rate that falls is as if"
+    assert said in capsys.readouterr().err
+    train(ToyTask(), run, replace(EVERY_2, steps=9))
+    assert "was going to" not in capsys.readouterr().err
+
+
+def test_checkpoints_that_are_gone_are_missed(run: Run) -> None:
+    """Else the run would begin anew, and its log be cut to nothing."""
+    train(ToyTask(), run, EVERY_2)
+    for path in run.checkpoints.iterdir():
+        path.unlink()
+    before = run.metrics.read_bytes()
+    task = ToyTask()
+    with pytest.raises(CheckpointError, match="has logged 7 steps, and no checkpoint"):
+        train(task, run, EVERY_2)
+    assert (task.done, run.metrics.read_bytes()) == ([], before)
+
+
+def test_a_kill_before_the_first_checkpoint_is_no_loss(run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(ToyTask({"step 2": interrupt}), run, replace(EVERY_2, log_every=1))
+    assert logged(run) == [1]
+    assert train(ToyTask(), run, EVERY_2) == 7
+
+
 def test_only_one_process_trains_in_a_folder(run: Run) -> None:
     task = ToyTask()
     with (
@@ -130,6 +183,13 @@ def test_what_a_killed_process_left_behind_goes(run: Run) -> None:
         (folder / ".x.png.12345678.tinyvq-tmp").write_bytes(b"half a pic")
     train(ToyTask(), run, EVERY_2)
     assert not list(run.folder.rglob("*tinyvq-tmp"))
+
+
+def test_a_folder_that_another_process_fills_stays(run: Run) -> None:
+    filled = run.folder / ".share.0123abcd.tinyvq-tmp"
+    filled.mkdir()
+    train(ToyTask(), run, EVERY_2)
+    assert filled.is_dir()
 
 
 def test_folders_that_were_removed_are_made_again(run: Run) -> None:

@@ -98,6 +98,17 @@ def test_a_damaged_line_is_reported_by_its_number(path: Path, line: str) -> None
             read(path)
 
 
+@pytest.mark.parametrize("damage", ["garbage", '{"step": 2}', "\0\0\0"])
+def test_damage_behind_a_checkpoint_is_cut_off(path: Path, damage: str) -> None:
+    write(path, 1, 3, 4)
+    with path.open("a") as file:
+        file.write(f'{damage}\n{{"step": 7}}\n')
+    with pytest.raises(RunError, match="line 4 is damaged"):
+        MetricsLog(path, enough=5)
+    assert MetricsLog(path, enough=4).last_step == 4
+    assert steps(path) == [1, 3, 4]
+
+
 def test_damaged_bytes_are_reported(path: Path) -> None:
     path.write_bytes(b'{"step": 1}\n\xff\xfe\n')
     with pytest.raises(RunError, match="line 2 is damaged"):

@@ -1,5 +1,6 @@
 """Progress: lines without a terminal, a bar on one, nothing on standard output."""
 
+import errno
 import fcntl
 import io
 import os
@@ -54,6 +55,36 @@ def test_a_line_shows_measures_and_the_time_left(
         "step 60/100  loss 0.1235  nmse 0.5  perplexity 321.2  images/s 1234  "
         "1:20 left\n"
     )
+
+
+@pytest.mark.parametrize("terminal", ["dumb", "closed"])
+def test_where_no_line_can_be_drawn_anew(
+    terminal: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", None if terminal == "closed" else screen)
+    monkeypatch.setenv("TERM", "dumb")
+    with TrainingProgress(100) as shown:
+        clock.now += 20
+        shown.show(60, RECORD)
+    if terminal == "dumb":
+        assert screen.getvalue().startswith("step 60/100  loss 0.1235")
+
+
+def test_a_terminal_that_goes_away_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with TrainingProgress(100) as shown:
+        shown.show(60, RECORD)
+        monkeypatch.setattr(screen, "write", refuse)
+    assert "step 0/100" in screen.getvalue()
+
+
+def refuse(text: str) -> int:
+    raise OSError(errno.EIO, "Input/output error")
 
 
 def test_lines_come_now_and_then_and_at_the_end(

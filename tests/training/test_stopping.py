@@ -64,6 +64,14 @@ def test_a_signal_finishes_the_step_and_saves(
     assert task.done[0] == "step 5"
 
 
+def test_a_signal_that_is_ignored_stays_so(run: Run) -> None:
+    """As `nohup` has it, or a shell for what runs in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    task = ToyTask({"step 4": send(signal.SIGINT)})
+    assert train(task, run, LONG) == 9
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 @pytest.mark.parametrize("when", ["validate", "draw", "save"])
 def test_a_signal_that_comes_late_in_a_step_is_not_lost(
     run: Run, when: str, monkeypatch: pytest.MonkeyPatch

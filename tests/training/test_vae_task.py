@@ -25,7 +25,7 @@ from tinyvq.training.evaluation import (
     vae_bits_per_dimension,
 )
 from tinyvq.training.generation import from_noise, interpolate
-from tinyvq.training.loop import resume
+from tinyvq.training.loop import Schedule, resume
 from tinyvq.training.run import open_run
 from tinyvq.training.tokenizer import facts_of
 from tinyvq.training.trained import load_autoencoder, load_generator
@@ -200,7 +200,7 @@ def test_what_is_loaded_is_what_was_trained(labelled: Path, tmp_path: Path) -> N
     run = tmp_path / "run"
     assert main(words_of("vae", run, labelled)) == 0
     task = task_of(labelled, batch_size=4, seed=3)
-    assert resume(task, open_run(run)) == 8
+    assert resume(task, open_run(run), Schedule(8)) == 8
     for model in (load_autoencoder(run)[0], load_generator(run)[0]):
         assert not model.training
         for name, array in task.model.state_dict().items():
@@ -221,5 +221,5 @@ def test_a_bad_value_stops_the_run_and_loses_nothing(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: step 6: the result of Reparameterize is not finite")
     task = task_of(labelled, seed=3)
-    assert resume(task, open_run(run)) == 4
+    assert resume(task, open_run(run), Schedule(8)) == 4
     assert math.isfinite(task.step(5)["loss"])

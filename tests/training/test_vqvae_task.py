@@ -22,7 +22,7 @@ from tinyvq.errors import (
 from tinyvq.models import VQVAE
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
-from tinyvq.training import checkpoint
+from tinyvq.training import checkpoint, codebook_use
 from tinyvq.training.image_task import VALIDATION_IMAGES
 from tinyvq.training.run import create
 from tinyvq.training.tokenizer import facts_of, load_images
@@ -268,13 +268,27 @@ def test_a_codebook_in_use_is_no_reason_to_speak(
 
 @pytest.mark.usefixtures("command_line", "no_figures")
 def test_collapse_is_told_while_training(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # Far more codes than vectors, and nothing that would place the unused ones anew.
-    words = train_words(tmp_path / "run", images, num_codes=2000, restart_below=0)
-    assert main(words) == 0
+    monkeypatch.setattr(codebook_use, "COLLAPSED", 0.99)
+    assert main(train_words(tmp_path / "run", images, restart_below=0)) == 0
     said = capsys.readouterr().err
     assert "codes are in use: the codebook collapses. --restart-below 0." in said
+
+
+def test_the_glance_is_of_all_classes(tmp_path: Path) -> None:
+    """Images of a folder stand class by class; the first ones are of one alone."""
+    count = 2 * VALIDATION_IMAGES
+    val = np.zeros((count, 4, 4, 1), np.uint8)
+    val[count // 2 :] = 1
+    train = Stream(0).integers(256, (20, 4, 4, 1)).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", train=train, val=val)
+    glance = task_of(tmp_path / "images.npz").glance()
+    assert len(glance) == VALIDATION_IMAGES
+    assert glance.mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_validation_looks_at_so_many_images_at_most(

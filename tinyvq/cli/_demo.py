@@ -40,24 +40,29 @@ class Demo:
 
     out: Path = Path("runs/demo")
     """The folder to make two runs in: tokenizer and prior."""
+    resume: bool = False
+    """Go on with a demo that was stopped."""
 
 
 def demo(args: Sequence[str]) -> int:
     """Train on the shipped images, make new ones, check that it is enough."""
-    out = parse(Demo, args, "demo").out
+    asked = parse(Demo, args, "demo")
+    out = asked.out
     tokenizer, prior = out / "tokenizer", out / "prior"
-    for folder in (tokenizer, prior):
-        if (folder / CONFIG).exists():
-            raise RunError(
-                f"{folder} holds a run already; remove it or choose another --out"
-            )
+    begun = [folder for folder in (tokenizer, prior) if (folder / CONFIG).exists()]
+    if begun and not asked.resume:
+        raise RunError(
+            f"{begun[0]} holds a run already; add --resume to go on with it, or choose "
+            "another --out"
+        )
     began = time.monotonic()
     compile_kernels()
     say(f"1. a VQ-VAE learns to turn images into codes and back: {tokenizer}")
-    run_kind("vqvae", tokenizer, TOKENIZER)
+    run_kind("vqvae", tokenizer, TOKENIZER, resume=tokenizer in begun)
     short = _measure_tokenizer(tokenizer)
     say(f"2. a transformer learns which codes follow which: {prior}")
-    run, pictures = run_kind("prior", prior, replace(PRIOR, tokenizer=str(tokenizer)))
+    options = replace(PRIOR, tokenizer=str(tokenizer))
+    run, pictures = run_kind("prior", prior, options, resume=prior in begun)
     short += _measure_prior(prior)
     new = out / "new.png"
     sample([str(prior), "--top-p", str(TOP_P), "--out", str(new)])

@@ -23,10 +23,10 @@ from tinyvq.cli._parse import (
     parse,
 )
 from tinyvq.cli._sample import labels_of_class
-from tinyvq.data import ImageData, Split
+from tinyvq.data import ImageData, Split, pick
 from tinyvq.errors import ConfigError, DataError
 from tinyvq.messages import counting, say
-from tinyvq.report import image_grid, pick, save_png
+from tinyvq.report import image_grid, save_png
 from tinyvq.training import generation
 from tinyvq.training.generation import Codes, Images, SamplingOptions
 from tinyvq.training.progress import make_ready

@@ -24,10 +24,11 @@ from tinyvq.cli._parse import (
     check_size,
     parse,
 )
+from tinyvq.data import pick
 from tinyvq.errors import ConfigError
 from tinyvq.messages import say
 from tinyvq.models import JUDGES, VAE, VQVAE, NoiseVQGAN, check_judge, judge
-from tinyvq.report import draw_reconstructions, pick
+from tinyvq.report import draw_reconstructions
 from tinyvq.training.evaluation import evaluate as measure
 from tinyvq.training.evaluation import evaluate_vae, vae_bits_per_dimension
 from tinyvq.training.judging import (

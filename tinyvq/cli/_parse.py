@@ -22,7 +22,6 @@ def parse(
     command: str,
     default: Any = None,
     what: str | None = None,
-    pairs: bool = False,
 ) -> T:
     """Parse the arguments of `tinyvq COMMAND`; exits with status 2 on wrong usage.
 
@@ -30,11 +29,10 @@ def parse(
 
     default  an instance whose values stand where nothing is typed
     what     one line about the command; the dataclass's own by default
-    pairs    whether each --flag has its --no-flag: with a default it always has
     """
     shown: tuple[Any, ...] = (tyro.conf.DisallowNone,)  # STR, and not {None}|STR
     more: dict[str, Any] = {} if default is None else {"default": default}
-    if default is None and not pairs:
+    if default is None:  # with one, each --flag may be taken back by its --no-flag
         shown = (*shown, tyro.conf.FlagCreatePairsOff)
     parsed: T = tyro.cli(
         kind,
@@ -43,6 +41,14 @@ def parse(
         description=what,
         config=shown,
         **more,
+    )
+    return parsed
+
+
+def peek(kind: type[T], args: Sequence[str], command: str) -> T:
+    """Parse the options of `kind` alone, whatever else is typed."""
+    parsed, _ = tyro.cli(
+        kind, args=list(args), prog=f"tinyvq {command}", return_unknown_args=True
     )
     return parsed
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from tyro.conf import OmitArgPrefixes, arg
 
 from tinyvq import report
-from tinyvq.cli._parse import parse
+from tinyvq.cli._parse import parse, peek
 from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, RunError
 from tinyvq.messages import say
@@ -20,7 +20,7 @@ from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.options import ImageOptions, RunOptions, option
 from tinyvq.training.prior import PriorOptions, PriorTask
 from tinyvq.training.progress import make_ready
-from tinyvq.training.run import Run, create
+from tinyvq.training.run import Run, check_new, create
 from tinyvq.training.tokenizer import facts_of, load_images
 from tinyvq.training.trained import (
     images_of,
@@ -55,6 +55,14 @@ class Train(Generic[Options]):
 
 
 @dataclasses.dataclass(frozen=True)
+class Where:
+    """What must be known of a run that is resumed before all else can be read."""
+
+    out: Path
+    """The run folder to go on with."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TypedPriorOptions(PriorOptions):
     """What the user chooses of a prior."""
 
@@ -64,7 +72,8 @@ class TypedPriorOptions(PriorOptions):
     """The run folder of the VQ-VAE or VQ-GAN whose codes it learns, or the name of one
     that comes with tinyvq."""
     cosine: Annotated[bool, arg(help_behavior_hint="(by default it falls)")] = True
-    """Let the learning rate fall to 0 along half a cosine; --no-cosine keeps it."""
+    # What the help tells is of --no-cosine, the one flag of the two that it shows.
+    """Keep the learning rate from falling to 0 along half a cosine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,12 +187,13 @@ def train_kind(name: str, args: Sequence[str]) -> int:
     """Train a run of a kind, from the words of the command line."""
     kind = KINDS[name]
     shape = Train[kind.options]  # type: ignore[name-defined]
-    # A saved flag may be taken back, by --no-flag.
-    pairs = "--resume" in args
-    asked = parse(shape, args, f"train {name}", what=kind.what, pairs=pairs)
+    if "--resume" in args and not {"-h", "--help"} & set(args):
+        asked = _saved(name, shape, args)
+    else:
+        asked = parse(shape, args, f"train {name}", what=kind.what)
+    if not asked.resume:
+        check_new(asked.out)
     options = asked.options
-    if asked.resume:
-        options = _saved_options(name, shape, asked.out, args)
     make_ready(options.backend, training=True)
     run, pictures = run_kind(name, asked.out, options, resume=asked.resume)
     say(f"done: {run.folder} ({', '.join(path.name for path in pictures)})")
@@ -225,12 +235,14 @@ def _open_to_resume(name: str, out: Path) -> tuple[RunOptions, Run]:
     return saved, run
 
 
-def _saved_options(name: str, shape: Any, out: Path, args: Sequence[str]) -> RunOptions:
-    """Parse again over the saved options, so that only what was typed differs."""
-    saved, _ = _open_to_resume(name, out)
-    asked: RunOptions = parse(shape, args, f"train {name}", shape(out, saved)).options
+def _saved(name: str, shape: Any, args: Sequence[str]) -> Any:
+    """Parse over the saved options, so that only what was typed differs."""
+    out = peek(Where, args, f"train {name}").out
+    saved, run = _open_to_resume(name, out)
+    with run.locked():  # before much else is done: it is told if another trains there
+        asked = parse(shape, args, f"train {name}", shape(out, saved, resume=True))
     for field in dataclasses.fields(saved):
-        before, now = getattr(saved, field.name), getattr(asked, field.name)
+        before, now = getattr(saved, field.name), getattr(asked.options, field.name)
         if before != now and field.name not in MAY_CHANGE:
             raise ConfigError(
                 f"{option(field.name)} {now} conflicts with the run in {out}, which "

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 from tinyvq.data._arrays import as_images
-from tinyvq.data._batches import batch_indices
+from tinyvq.data._batches import batch_indices, pick
 from tinyvq.data._catalog import (
     CATALOG,
     ImageSet,
@@ -47,6 +47,7 @@ __all__ = [
     "from_unit",
     "load",
     "locate",
+    "pick",
     "read_idx",
     "read_npz",
     "read_picture",

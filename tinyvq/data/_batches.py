@@ -32,6 +32,15 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Indices:
     return chosen
 
 
+def pick(total: int, count: int) -> Indices:
+    """Choose `count` of a split's images, spread over it, always the same -> (count,).
+
+    In ascending order; all where there are no more. The first ones would be of the
+    first classes alone where a split is sorted, as a folder's is.
+    """
+    return np.sort(Stream(0, "images to show").permutation(total)[:count])
+
+
 @lru_cache(maxsize=4)
 def _order(n: int, epoch: int, seed: int) -> Indices:
     order = Stream(seed, "data order", epoch).permutation(n)

@@ -10,7 +10,6 @@ from tinyvq.report._runs import (
     draw_results,
     draw_sample,
     draw_vae_results,
-    pick,
 )
 from tinyvq.report.page import write_page
 from tinyvq.report.pictures import PAPER, WIDTH, image_grid, save_png
@@ -29,7 +28,6 @@ __all__ = [
     "draw_sample",
     "draw_vae_results",
     "image_grid",
-    "pick",
     "roofline_picture",
     "save_png",
     "write_page",

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from tinyvq.data import ImageData
+from tinyvq.data import ImageData, pick
 from tinyvq.files import write_atomically
 from tinyvq.metrics import CodebookUsage
 from tinyvq.models import VAE, VQVAE, Generator, Prior
@@ -17,7 +16,6 @@ from tinyvq.report.pictures import (
     reconstruction_picture,
     save_png,
 )
-from tinyvq.rng import Stream
 from tinyvq.training.evaluation import BATCH, Images, reconstruct, reconstructions
 from tinyvq.training.generation import (
     SamplingOptions,
@@ -78,11 +76,6 @@ PANELS: dict[str, tuple[Panel, ...]] = {
 }
 
 
-def pick(total: int, count: int) -> npt.NDArray[np.int64]:
-    """Pick positions of `count` images spread over a split, always the same ones."""
-    return np.sort(Stream(0, "images to show").permutation(total)[:count])
-
-
 def draw_reconstructions(model: VQVAE | VAE, images: Images, out: Path) -> None:
     """Draw images (N,H,W,C) uint8 above their reconstructions into a .png."""
     made = list(reconstructions(model, images))
@@ -104,7 +97,7 @@ def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
     reconstructed = _draw_validation(run, model, images)
     val = images.split("val").images
     usage = CodebookUsage(model.quantizer.num_codes)
-    for _, _, indices in reconstruct(model, val[:COUNTED]):
+    for _, _, indices in reconstruct(model, val[pick(len(val), COUNTED)]):
         usage.add(indices)
     _, p, q = indices.shape
     each = np.arange(model.quantizer.num_codes)

@@ -21,9 +21,12 @@ class CollapseWatch:
     def __init__(self) -> None:
         self._collapsed = False
 
-    def look(self, used: int, total: int, remedy: str) -> None:
-        """Look at how many codes of how many are in use; say what may help."""
-        collapsed = used < COLLAPSED * total
+    def look(self, used: int, total: int, remedy: str, positions: int) -> None:
+        """Look at how many codes of how many are in use; say what may help.
+
+        positions  that chose a code: no more than so many can be in use
+        """
+        collapsed = used < COLLAPSED * min(total, positions)
         if collapsed and not self._collapsed:
             say(
                 f"only {used} of {total} codes are in use: the codebook collapses. "

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tinyvq import metrics
 from tinyvq.backends import on_host
-from tinyvq.data import to_unit
+from tinyvq.data import pick, to_unit
 from tinyvq.entropy import uniform_bits
 from tinyvq.errors import NonFiniteError, TinyvqError
 from tinyvq.models import VAE, VQVAE
@@ -37,7 +37,7 @@ class Evaluation:
     perplexity   exp of the entropy of the codes of the whole split
     corrected_perplexity   what it would be of far more images: an estimate, for a small
                  split shows fewer codes than the model has in use
-    codes_used   of codes_total
+    codes_used   of codes_total, by so many positions that chose one
     bits_per_image   positions · log2(codes_total): what an image costs at equal
                  lengths, and the KL divergence of its codes from the uniform prior
     """
@@ -50,6 +50,7 @@ class Evaluation:
     corrected_perplexity: float
     codes_used: int
     codes_total: int
+    positions: int
     bits_per_image: float
     images: int
 
@@ -168,6 +169,7 @@ def evaluate(model: VQVAE, images: Images) -> Evaluation:
         corrected_perplexity=usage.corrected_perplexity,
         codes_used=usage.used,
         codes_total=model.quantizer.num_codes,
+        positions=positions,
         bits_per_image=positions
         / len(images)
         * uniform_bits(model.quantizer.num_codes),
@@ -199,7 +201,7 @@ def vae_bits_per_dimension(model: VAE, images: Images, train: Images) -> float:
     given what is decoded from one draw of them. How far bytes lie from what is decoded
     is fitted on training images.
     """
-    some = train[:FITTED_ON]
+    some = train[pick(len(train), FITTED_ON)]
     pixels = metrics.fit_scale(some, _drawn(model, some)[0])
     made, kl = _drawn(model, images)
     nats = float(pixels.nats_per_image(images, made).mean())

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from tinyvq.data import ImageData, batch_indices
+from tinyvq.data import ImageData, batch_indices, pick
 from tinyvq.function import Array
 from tinyvq.nn import Module
 from tinyvq.optim import Adam, Betas
@@ -19,6 +19,14 @@ VALIDATION_IMAGES = 1000  # of the split, at most: a glance, not the verdict
 
 class ImageTask(Parted):
     """One step after another of a model of images; see `loop.Task`.
+
+    On a CPU a step is, in one piece,
+
+        model.zero_grad(); loss = ...; loss.backward()     `backward`, which checks, too
+        optimizer.step(); quantizer.update(stats)
+
+    A GPU repeats what it has recorded, so that what Python decides stands apart: of the
+    optimizer `count` before `move`, of the quantizer `settle` after `average`.
 
     Subclasses define `step`, `_differentiate`, and what moves beside the weights.
 
@@ -65,7 +73,8 @@ class ImageTask(Parted):
 
     def glance(self) -> Images:
         """Select images (N,H,W,C) of the validation split."""
-        return self.images.split("val").images[:VALIDATION_IMAGES]
+        val = self.images.split("val").images
+        return val[pick(len(val), VALIDATION_IMAGES)]
 
 
 def images_of_step(images: ImageData, options: ImageOptions, step: int) -> Images:

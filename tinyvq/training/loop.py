@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tinyvq_kernels import keep_freed_memory, use_kernels
 
 from tinyvq.errors import CheckpointError
-from tinyvq.files import make_folder, remove_leftovers
+from tinyvq.files import make_folder, names_in, remove_leftovers
 from tinyvq.messages import say
 from tinyvq.training import checkpoint
 from tinyvq.training.guard import check_state, finite_values
@@ -90,8 +90,9 @@ def train(
     kernels     that steps run in the place of the default ones: operation -> variant
     ->          the number of steps done in this call
 
-    Ctrl-C (or SIGTERM) finishes the step, saves, and raises Stopped; a second one
-    interrupts at once. Raises NonFiniteError with the last good checkpoint kept.
+    Ctrl-C (or SIGTERM), unless ignored, finishes the step, saves, and raises Stopped; a
+    second one interrupts at once. Raises NonFiniteError with the last good checkpoint
+    kept.
     """
     keep_freed_memory()
     with run.locked(), stop_signals() as asked:
@@ -106,43 +107,44 @@ def _train(
     kernels: Mapping[str, str],
     asked: list[int],
 ) -> int:
-    for folder in (run.folder, run.samples):
+    for folder in (run.folder, run.samples, run.checkpoints):
         make_folder(folder)
         remove_leftovers(folder)  # of a process that was killed
-    step = start = resume(task, run)
-    if start > schedule.steps:
-        say(
-            f"{run.folder} is at step {start}, beyond --steps {schedule.steps}: to go "
-            "on as it was going, type its --steps and --cooldown again"
+    step = start = resume(task, run, schedule)
+    log = MetricsLog(run.metrics, enough=start)
+    if start == 0 and log.last_step > schedule.checkpoint_every:
+        raise CheckpointError(
+            f"{run.folder} has logged {log.last_step} steps, and no checkpoint is in "
+            f"{run.checkpoints}: put one back, or train in another --out"
         )
-    log = MetricsLog(run.metrics)
     log.truncate_after(start)
-    began, images = time.perf_counter(), 0
+    pace = Pace()
     with TrainingProgress(schedule.steps, start) as progress:
         for step in range(start + 1, schedule.steps + 1):
             with finite_values(step):
                 with use_kernels(**kernels):
                     measures = task.step(step)
-                images += task.batch_size
+                pace.add(task.batch_size)
 
                 look = schedule.due(schedule.validate_every, step)
                 picture = schedule.due(schedule.picture_every, step)
-                if look or picture:
-                    check_state(task.state())
-                if look or schedule.due(schedule.log_every, step):
-                    record: dict[str, float] = {"step": step, **measures}
+                logged = look or schedule.due(schedule.log_every, step)
+                record: dict[str, float] = {"step": step, **measures} if logged else {}
+                with pace.aside():
+                    if look or picture:
+                        check_state(task.state())
                     if look:
                         record |= task.validate()
-                    now = time.perf_counter()
-                    record["images_per_second"] = images / (now - began)
-                    began, images = now, 0
+                if logged:
+                    record["images_per_second"] = pace.rate()
                     log.append(record)
                     progress.show(step, record)
-                if picture:
-                    draw(step)
-                stop = bool(asked)  # read once: a signal may come at any moment
-                if stop or schedule.due(schedule.checkpoint_every, step):
-                    _save(task, run, log, step)
+                with pace.aside():
+                    if picture:
+                        draw(step)
+                    stop = bool(asked)  # read once: a signal may come at any moment
+                    if stop or schedule.due(schedule.checkpoint_every, step):
+                        _save(task, run, log, step, schedule.steps)
             if stop:
                 break
     if asked:
@@ -150,16 +152,43 @@ def _train(
     return max(0, schedule.steps - start)
 
 
-def _save(task: Task, run: Run, log: MetricsLog, step: int) -> None:
+class Pace:
+    """Images a second of training alone: what stands between steps does not count."""
+
+    def __init__(self) -> None:
+        self._began, self._images = time.perf_counter(), 0
+
+    def add(self, images: int) -> None:
+        """Count the images of a step."""
+        self._images += images
+
+    def rate(self) -> float:
+        """Compute the images a second since the last time; begin anew."""
+        images, began = self._images, self._began
+        self.__init__()  # type: ignore[misc]
+        return images / (self._began - began)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let the time that a block takes not count."""
+        began = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - began
+
+
+def _save(task: Task, run: Run, log: MetricsLog, step: int, steps: int) -> None:
     state = task.state()
     check_state(state)
     log.sync()
-    checkpoint.save(run.checkpoints, step, state, {"kind": run.kind})
+    checkpoint.save(run.checkpoints, step, state, {"kind": run.kind, "steps": steps})
 
 
-def resume(task: Task, run: Run) -> int:
-    """Load the newest good checkpoint into the task; return its step, 0 without one."""
-    if not any(run.checkpoints.glob("step-*.json")):
+def resume(task: Task, run: Run, schedule: Schedule) -> int:
+    """Load the newest good checkpoint into the task; return its step, 0 without one.
+
+    The user is told where the schedule ends at another step than when it was saved.
+    """
+    if not any(name.endswith(".json") for name in names_in(run.checkpoints)):
         return 0
     saved = checkpoint.load_latest(run.checkpoints)
     for name, reason in saved.rejected:
@@ -168,6 +197,16 @@ def resume(task: Task, run: Run) -> int:
         task.load_state(saved.arrays)
     except ValueError as error:
         raise CheckpointError(f"{saved.path} does not fit this run: {error}") from error
+    if saved.step > schedule.steps:
+        say(
+            f"{run.folder} is at step {saved.step}, beyond --steps {schedule.steps}: "
+            "to go on as it was going, type its --steps and --cooldown again"
+        )
+    elif saved.info.get("steps", schedule.steps) != schedule.steps:
+        say(
+            f"{run.folder} was going to step {saved.info['steps']}, now it goes to "
+            f"{schedule.steps}: a learning rate that falls is as if it always had been"
+        )
     return saved.step
 
 
@@ -186,7 +225,8 @@ def stop_signals() -> Iterator[list[int]]:
             say("stopping after this step; once more to stop at once")
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        before[number] = signal.signal(number, note)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of `nohup`, or `&`
+            before[number] = signal.signal(number, note)
     try:
         yield asked
     finally:

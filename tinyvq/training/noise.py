@@ -193,5 +193,6 @@ class NoiseTask(GANTask):
         """Measure how the codebook is used by what is drawn."""
         found = evaluate_codes(self.model)
         remedy = "A higher --commitment or a lower --lr may help"
-        self._watch.look(found.codes_used, found.codes_total, remedy)
+        used, total = found.codes_used, found.codes_total
+        self._watch.look(used, total, remedy, found.positions)
         return {"val_perplexity": found.perplexity, "val_codes_used": found.codes_used}

@@ -19,7 +19,7 @@ class CodeUse:
 
     perplexity             exp of the entropy of the codes of all draws
     corrected_perplexity   an estimate of what it would be of far more
-    codes_used             of codes_total
+    codes_used             of codes_total, by so many positions that chose one
     draws                  images made of noise
     """
 
@@ -27,6 +27,7 @@ class CodeUse:
     corrected_perplexity: float
     codes_used: int
     codes_total: int
+    positions: int
     draws: int
 
     def as_dict(self) -> dict[str, float | int]:
@@ -38,15 +39,18 @@ def evaluate_codes(model: NoiseVQGAN, draws: int = DRAWS) -> CodeUse:
     """Count the codes of images from noise, batch by batch; nothing is decoded."""
     usage = metrics.CodebookUsage(model.quantizer.num_codes)
     noise = model.noise(draws, Stream(0, "noise to measure")).array  # (draws,Z)
+    positions = 0
     with evaluating(model), no_grad():
         for first in range(0, draws, BATCH):
             part = Tensor.wrap(noise[first : first + BATCH]).to(model.backend)
             found = model.quantizer(model.dense(part))
             usage.add(on_host(found.indices))
+            positions += found.indices.size
     return CodeUse(
         perplexity=usage.perplexity,
         corrected_perplexity=usage.corrected_perplexity,
         codes_used=usage.used,
         codes_total=model.quantizer.num_codes,
+        positions=positions,
         draws=draws,
     )

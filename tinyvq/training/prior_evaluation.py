@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyvq import metrics
-from tinyvq.data import ImageData, Split, SplitName
+from tinyvq.data import ImageData, Split, SplitName, pick
 from tinyvq.models import VQVAE
 from tinyvq.training.evaluation import FITTED_ON, Images, reconstruct
 from tinyvq.training.prior import CodedSplit, encode, nats_per_token
@@ -49,7 +49,7 @@ def evaluate_prior(
     made, codes = _reconstructed(tokenizer, measured.images)
     coded = CodedSplit(codes, measured.labels)
     nats = nats_per_token(prior, coded)
-    some = train.images[:FITTED_ON]
+    some = train.images[pick(len(train), FITTED_ON)]
     pixels = metrics.fit_scale(some, _reconstructed(tokenizer, some)[0])
     pixel_nats = pixels.nats_per_image(measured.images, made)
     tokens = coded.codes[0].size

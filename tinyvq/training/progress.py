@@ -1,12 +1,12 @@
 """Progress on standard error: a bar on a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tinyvq.backends import Backend, array_module
-from tinyvq.messages import say
+from tinyvq.messages import on_terminal, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -28,7 +28,7 @@ class TrainingProgress:
         self._began = self._last = time.monotonic()
 
     def __enter__(self) -> "TrainingProgress":
-        if sys.stderr.isatty():
+        if on_terminal():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -48,15 +48,17 @@ class TrainingProgress:
                 TimeRemainingColumn(compact=True),
                 TextColumn("left"),
                 console=console,
-                speed_estimate_period=120,
+                speed_estimate_period=86_400,  # seconds: a step may take minutes
             )
-            self._bar.start()
+            with suppress(OSError):
+                self._bar.start()
             self._task = self._bar.add_task("", total=self.total, completed=self.start)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # the terminal may be gone; the work is done
+                self._bar.stop()
 
     def show(self, step: int, record: Mapping[str, float]) -> None:
         """Show a finished step and its measures."""

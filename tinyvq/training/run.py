@@ -93,12 +93,11 @@ def create(
 
     What a kill left of an attempt to make it is no obstacle.
     """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is not a folder; choose another --out")
+    check_new(folder)
     files.make_folder(folder)
     run = Run(folder, kind, dict(options), dict(facts), versions())
     with run.locked():
-        _check_unused(run)
+        check_new(folder)
         files.make_folder(run.samples)
         files.make_folder(run.checkpoints)
         write_config(run)
@@ -120,21 +119,25 @@ def write_config(run: Run) -> None:
     files.write_atomically(run.folder / CONFIG, text.encode())
 
 
-def _check_unused(run: Run) -> None:
-    """Raise RunError unless the folder is empty, but for what `create` makes first."""
-    names = files.names_in(run.folder)
+def check_new(folder: Path) -> None:
+    """Raise RunError where `create` would: to be told before the work it takes."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder; choose another --out")
+    names = files.names_in(folder)
     if CONFIG in names:
         raise RunError(
-            f"{run.folder} holds a run already; add --resume to go on with it, "
+            f"{folder} holds a run already; add --resume to go on with it, "
             "or choose another --out"
         )
     for name in names:
-        path = run.folder / name
-        made = path in (run.samples, run.checkpoints) and path.is_dir()
+        path = folder / name
+        made = name in ("samples", "checkpoints") and path.is_dir()
         if made and not files.names_in(path):
-            continue
+            continue  # `create` was killed there
         if not files.is_leftover(name, CONFIG):
-            raise RunError(f"{run.folder} is not an empty folder; choose another --out")
+            raise RunError(f"{folder} is not an empty folder; choose another --out")
 
 
 def open_run(folder: Path) -> Run:

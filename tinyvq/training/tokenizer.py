@@ -145,7 +145,8 @@ class TokenizerTask(ImageTask):
     def validate(self) -> dict[str, float]:
         """Measure the model on the validation split, or on a glance of it."""
         found = evaluate(self.model, self.glance())
-        self._watch.look(found.codes_used, found.codes_total, self._remedy())
+        used, total = found.codes_used, found.codes_total
+        self._watch.look(used, total, self._remedy(), found.positions)
         return {
             "val_nmse": found.nmse,
             "val_perplexity": found.perplexity,
