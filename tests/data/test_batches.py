@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tinyvq.data import batch_indices, from_unit, to_unit
 from tinyvq.data._batches import _order
+from tinyvq.data._split import split_of
 from tinyvq.errors import ConfigError
 
 sizes = st.integers(1, 40)
@@ -19,6 +20,11 @@ def steps(n: int, batch_size: int, count: int, seed: int = 0) -> np.ndarray:
     return np.concatenate(
         [batch_indices(n, batch_size, step, seed) for step in range(1, count + 1)]
     )
+
+
+def test_an_image_keeps_its_side_from_version_to_version() -> None:
+    sides = {b"0": "train", b"11": "val", b"17": "test"}
+    assert {content: split_of(content) for content in sides} == sides
 
 
 @given(n=sizes, batch_size=sizes, seed=seeds)

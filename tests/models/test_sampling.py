@@ -77,6 +77,10 @@ def test_top_p_keeps_the_fewest_that_add_up_to_p_and_at_least_one() -> None:
     close(filtered_probabilities(p, top_p=0.88), 0.125, 0.5, 0.125, 0.25)
 
 
+def test_top_p_that_is_reached_exactly_takes_no_more() -> None:
+    assert filtered_probabilities(np.zeros(2), top_p=0.5).tolist() == [1, 0]
+
+
 def test_top_p_of_1_keeps_the_unlikeliest() -> None:
     """Its probability is lost in the sum of the others, and yet it may be drawn."""
     p = np.array([0.0, -60.0])
