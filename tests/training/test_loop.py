@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from required import library
-from tinyvq_kernels import resolve, use_kernels
+from tinyvq_kernels import kernels, resolve, use_kernels
 from training.checkpoint_examples import names, names_of
 from training.faults import Fault, injected
 from training.toy_task import ToyTask, toy_run, value_after
@@ -358,6 +358,14 @@ def _convolve(ran: list[str]) -> None:
     """Note the module of the kernel that a convolution would run."""
     kernel = resolve("conv2d", np.ones((1, 1, 1, 1), np.float32))
     ran.append(kernel.__module__)
+
+
+def test_definitions_can_stand_in_for_all_kernels() -> None:
+    asked = VQVAEOptions(reference=True).kernels()
+    assert asked["conv2d"] == asked["nearest_code"] == asked["adam"] == "reference"
+    assert asked.keys() == {k.op for k in kernels() if k.backend == "cpu"}
+    with pytest.raises(ConfigError, match="--reference and --tf32 name different"):
+        VQVAEOptions(reference=True, tf32=True, backend="cuda")
 
 
 def test_tf32_is_for_a_gpu() -> None:

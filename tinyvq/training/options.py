@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
+from tinyvq_kernels import kernels
+
 from tinyvq.backends import Backend
 from tinyvq.errors import ConfigError
 from tinyvq.optim import warmup_cosine
@@ -51,6 +53,10 @@ class RunOptions:
     """On a GPU, let convolutions round the factors of products to 11 significant bits:
     tensor cores multiply them several times as fast."""
 
+    reference: bool = False
+    """In training steps, run each kernel's reference.py, its definition in plain NumPy,
+    in place of the fast one: slow, to be changed and watched."""
+
     # The names of options that must be at least so much, if they are given at all.
     LEAST: ClassVar[dict[str, float]] = {
         **dict.fromkeys(("steps", "batch_size"), 1),
@@ -86,9 +92,19 @@ class RunOptions:
                 "--tf32 is for a GPU: it needs --backend cuda; a run that has it is "
                 "resumed elsewhere by --no-tf32"
             )
+        if self.tf32 and self.reference:
+            raise ConfigError(
+                "--reference and --tf32 name different kernels: one of them"
+            )
 
     def kernels(self) -> dict[str, str]:
         """Name the kernels that training steps run in the place of the default ones."""
+        if self.reference:
+            return {
+                kernel.op: kernel.variant
+                for kernel in kernels()
+                if (kernel.variant, kernel.backend) == ("reference", self.backend)
+            }
         return TF32_KERNELS if self.tf32 else {}
 
     def schedule(self) -> Schedule:
