@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinyvq.training.noise import BETAS
+from tinyvq.training.gan import BETAS
 
 
 class ToGrid(nn.Module):

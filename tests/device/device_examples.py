@@ -14,7 +14,7 @@ from training.kind_examples import OPTIONS, write_labelled
 
 from tinyvq import data
 from tinyvq.rng import Stream
-from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
+from tinyvq.training.gan import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.options import RunOptions
 from tinyvq.training.prior import CodedSplit, PriorOptions, PriorTask
 from tinyvq.training.tokenizer import facts_of

@@ -26,7 +26,7 @@ from tinyvq.nn import Module
 from tinyvq.optim import Adam
 from tinyvq.rng import Stream
 from tinyvq.tensor import Tensor
-from tinyvq.training.noise import BETAS, GANOptions, GANTask, NoiseOptions, NoiseTask
+from tinyvq.training.gan import BETAS, GANOptions, GANTask, NoiseOptions, NoiseTask
 
 torch = require("torch")
 

@@ -23,9 +23,9 @@ from tinyvq.models import NoiseVQGAN
 from tinyvq.nn import Parameter, frozen_statistics
 from tinyvq.optim import Adam
 from tinyvq.tensor import Tensor
+from tinyvq.training.gan import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.generation import from_noise
 from tinyvq.training.loop import Schedule, resume
-from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.run import open_run
 from tinyvq.training.tokenizer import facts_of
 

@@ -9,7 +9,7 @@ from training.kind_examples import OPTIONS, write_labelled
 
 from tinyvq import data
 from tinyvq.models import ConvDiscriminator, PatchGAN
-from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
+from tinyvq.training.gan import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.tokenizer import facts_of
 from tinyvq.training.vae import VAEOptions, VAETask
 from tinyvq.training.vqgan import VQGANOptions, VQGANTask

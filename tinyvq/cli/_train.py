@@ -15,8 +15,8 @@ from tinyvq.errors import ConfigError, RunError
 from tinyvq.messages import say
 from tinyvq.training import prior as priors
 from tinyvq.training import shipped
+from tinyvq.training.gan import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.loop import Task, train
-from tinyvq.training.noise import GANOptions, GANTask, NoiseOptions, NoiseTask
 from tinyvq.training.options import ImageOptions, RunOptions, option
 from tinyvq.training.prior import PriorOptions, PriorTask
 from tinyvq.training.progress import make_ready

@@ -3,8 +3,8 @@
 from tinyvq.models._discriminators import ConvDiscriminator, Discriminator, PatchGAN
 from tinyvq.models._efficientnet import EfficientNet
 from tinyvq.models._features import JUDGES, Judge, check_judge, features, judge
+from tinyvq.models._gan import GAN, NoiseOutput, NoiseVQGAN
 from tinyvq.models._generator import Generator
-from tinyvq.models._noise import GAN, NoiseOutput, NoiseVQGAN
 from tinyvq.models._pixelcnn import PixelCNN
 from tinyvq.models._presets import PRESETS, TUNED, QuantizerName
 from tinyvq.models._prior import CodeDecoder, Prior

@@ -22,7 +22,7 @@ from tinyvq.errors import RunError
 from tinyvq.files import new_folder
 from tinyvq.nn import Module
 from tinyvq.training import checkpoint
-from tinyvq.training.noise import GANOptions, build_generator
+from tinyvq.training.gan import GANOptions, build_generator
 from tinyvq.training.options import ImageOptions, RunOptions
 from tinyvq.training.prior import PriorOptions, build_prior
 from tinyvq.training.run import Run, write_config

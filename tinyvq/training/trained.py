@@ -22,7 +22,7 @@ from tinyvq.messages import either, say
 from tinyvq.models import VAE, VQVAE, Generator, Prior
 from tinyvq.training import checkpoint
 from tinyvq.training.checkpoint import Checkpoint
-from tinyvq.training.noise import GANOptions, NoiseOptions, build_generator
+from tinyvq.training.gan import GANOptions, NoiseOptions, build_generator
 from tinyvq.training.options import ImageOptions, RunOptions
 from tinyvq.training.prior import Codes, PriorOptions, build_prior
 from tinyvq.training.run import CONFIG, Run, create, open_run, typed

@@ -70,13 +70,13 @@ class NoiseOutput:
     stats: QuantizerStats
 
 
-class NoiseVQGAN(Generator):
+class NoiseVQGAN(GAN):
     """Noise (N,Z) -> dense -> grid (N,P,Q,D) -> nearest codes -> decoder -> images.
 
-    The textbooks' generator that needs no images to start from. What it can draw is
-    what grids of M codes decode to; a discriminator's gradient reaches the dense layer
-    straight through the codebook. All else is as in `GAN`; further settings go to the
-    quantizer.
+    The textbooks' generator that needs no images to start from: a `GAN` with a codebook
+    between grid and decoder. What it can draw is what grids of M codes decode to; a
+    discriminator's gradient reaches the dense layer straight through the codebook.
+    Further settings go to the quantizer.
     """
 
     def __init__(
@@ -92,14 +92,17 @@ class NoiseVQGAN(Generator):
         quantizer: QuantizerName = "ema",
         **settings: Any,
     ) -> None:
-        check_divides(image_size, 4)
-        rng = Stream(seed, "weights")
-        self.noise_dim = noise_dim
-        self.dense = dense(noise_dim, image_size, code_dim, rng)
+        super().__init__(
+            image_size=image_size,
+            channels=channels,
+            noise_dim=noise_dim,
+            hidden=hidden,
+            code_dim=code_dim,
+            seed=seed,
+        )
         self.quantizer = make_quantizer(
             quantizer, num_codes, code_dim, seed, **settings
         )
-        self.decoder = decoder(code_dim, hidden, channels, rng)
 
     def __call__(self, noise: Tensor) -> NoiseOutput:
         """Make an image of each row of noise (N, noise_dim), standard normal."""
