@@ -162,6 +162,22 @@ def images_of(data: ImageData) -> np.ndarray[Any, Any]:
     return data.everything().images
 
 
+@pytest.mark.parametrize("name", ["images", "train"])
+def test_all_together_are_in_the_order_of_the_file(path: Path, name: str) -> None:
+    """Though they were divided, or a val split was taken out of them."""
+    images = pixels(60, 4, 4)
+    labels, more = np.arange(60), pixels(5, 4, 4, seed=1)
+    arrays = {name: images, ("labels" if name == "images" else "train_labels"): labels}
+    if name == "train":
+        arrays |= {"test": more, "test_labels": np.arange(60, 65)}
+        images = np.concatenate([images, more])
+    data = load(save(path, **arrays), image_size=4, channels=3)
+    assert len(data.split("val")) > 0
+    whole = data.everything()
+    np.testing.assert_array_equal(whole.images[..., 0], images)
+    np.testing.assert_array_equal(whole.labels, np.arange(len(images)))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_16_bits_are_scaled_to_8(path: Path, order: str) -> None:
     """65535 becomes 255: by 257, rounded, where the nearest byte is one only."""

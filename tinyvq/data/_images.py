@@ -1,7 +1,7 @@
 """ImageData: images in memory, in splits; and pixels as the models take them."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from tinyvq.errors import DataError
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 Names = npt.NDArray[np.str_]
+Rows = npt.NDArray[np.int64]
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 TRAINED_ON: tuple[SplitName, ...] = ("train", "val")  # what a run reads
@@ -25,11 +26,13 @@ class Split:
     images  (N,H,W,C) uint8, C = 1 or 3
     labels  (N,) from 0 on, where there are any
     names   (N,) paths within a folder of pictures, where there are any
+    rows    (N,) where each stood among the images that were divided into splits here
     """
 
     images: Images
     labels: Labels | None = None
     names: Names | None = None
+    rows: Rows | None = None
 
     def take(self, chosen: npt.NDArray[Any]) -> "Split":
         """Select by positions or by a mask (N,)."""
@@ -37,6 +40,7 @@ class Split:
             self.images[chosen],
             None if self.labels is None else self.labels[chosen],
             None if self.names is None else self.names[chosen],
+            None if self.rows is None else self.rows[chosen],
         )
 
     def __len__(self) -> int:
@@ -70,7 +74,8 @@ class ImageData:
         return found
 
     def everything(self) -> Split:
-        """Put all splits together: by name where images have names, else in order.
+        """Put all splits together: by name where images have names, else in the order
+        in which they were before they were divided.
 
         Raises DataError where there are no images at all.
         """
@@ -85,7 +90,11 @@ class ImageData:
             np.concatenate(labels) if len(labels) == len(splits) else None,
             np.concatenate(names) if len(names) == len(splits) else None,
         )
-        return whole if whole.names is None else whole.take(np.argsort(whole.names))
+        if whole.names is not None:
+            return whole.take(np.argsort(whole.names))
+        if all(split.rows is None for split in splits):
+            return whole
+        return whole.take(np.argsort(_rows(splits)))
 
     def digest(self, labels: bool = False) -> str:
         """Hash the images that training reads: other ones have another digest.
@@ -106,6 +115,17 @@ class ImageData:
         """(H, W, C), the same for all images."""
         shape = next(iter(self.splits.values())).images.shape
         return shape[1], shape[2], shape[3]
+
+
+def _rows(splits: Sequence[Split]) -> Rows:
+    """Number the images of splits; those that were not divided follow in order."""
+    rows: list[Rows] = []
+    before = 0
+    for split in splits:
+        own = split.rows
+        rows.append(before + np.arange(len(split)) if own is None else own)
+        before += len(split)
+    return np.concatenate(rows)
 
 
 def to_unit(images: Images) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,6 +46,7 @@ def by_content(
     if sides is None:
         sides = (split_of(image.tobytes()) for image in whole.images)
     side = np.array(list(sides), dtype="U5")  # (N,)
+    whole = _numbered(whole)
     splits: dict[str, Split] = {name: whole.take(side == name) for name in SPLITS}
     return ImageData(source, splits, tuple(class_names), undivided=True)
 
@@ -53,4 +55,10 @@ def carve_val(train: Split) -> tuple[Split, Split]:
     """Divide a train split that comes without a val split: a tenth goes to val."""
     sides = [split_of(image.tobytes()) for image in train.images]
     is_val = np.array([side == "val" for side in sides], dtype=bool)
+    train = _numbered(train)
     return train.take(~is_val), train.take(is_val)
+
+
+def _numbered(whole: Split) -> Split:
+    """Note of each image where it stands, before it is taken from there."""
+    return replace(whole, rows=np.arange(len(whole)))
