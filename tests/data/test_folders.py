@@ -106,6 +106,26 @@ def test_a_missing_val_comes_out_of_train(tmp_path: Path) -> None:
     assert len(data.split("train")) + len(data.split("val")) == 100
     assert all(name.startswith("train/") for name in data.split("val").names)
     assert len(data.split("test")) == 5
+    # By the content of the files: the same ones at any size.
+    assert sides(load(str(tmp_path), image_size=2, channels=3)) == sides(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *[("Train", "train"), ("training", "train"), ("valid", "val"), ("VAL", "val")],
+        *[("Validation", "val"), ("testing", "test"), ("TEST", "test")],
+    ],
+)
+def test_folders_named_almost_as_splits_are_refused(
+    tmp_path: Path, name: str, meant: str
+) -> None:
+    fill(tmp_path, ["train/1.png" if meant != "train" else "val/1.png"])
+    fill(tmp_path, [f"{name}/2.png"])
+    assert problem(load, str(tmp_path)) == (
+        f"{tmp_path} holds the folder {name}: folders of splits are named train, val "
+        f"and test; name it {meant}"
+    )
 
 
 def test_pictures_beside_folders_of_splits_are_refused(tmp_path: Path) -> None:
@@ -128,11 +148,39 @@ def test_folders_are_classes(tmp_path: Path, above: str) -> None:
         assert name.startswith(f"{above}{data.class_names[label]}/")
 
 
-def test_pictures_without_a_folder_of_their_own_have_no_class(tmp_path: Path) -> None:
+def test_pictures_without_a_folder_of_their_own_have_no_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fill(tmp_path, ["cat/1.png", "2.png"])
     data = load(str(tmp_path))
     assert data.class_names == ()
     assert data.everything().labels is None
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: 1 of 2 pictures lie outside a folder of a class, so that none "
+        "has one: 2.png\n"
+    )
+
+
+def test_a_picture_outside_a_class_takes_the_classes_of_its_split_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "val/emu/4.png"]
+    fill(tmp_path, [*names, "test/5.png", "test/6.png"])
+    data = load(str(tmp_path))
+    assert data.class_names == ("cat", "dog", "emu")
+    assert data.split("train").labels.tolist() == [0, 1]
+    assert data.split("val").labels.tolist() == [1, 2]
+    assert data.split("test").labels is None
+    assert capsys.readouterr().err == ""  # of a whole split, it is meant
+    fill(tmp_path, ["train/7.png", "train/8.png"], seed=7)
+    data = load(str(tmp_path))
+    assert data.class_names == ("dog", "emu")
+    assert data.split("train").labels is None
+    assert data.split("val").labels.tolist() == [0, 1]
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'train'}: 2 of 4 pictures lie outside a folder of a class, so "
+        "that none has one: train/7.png, ...\n"
+    )
 
 
 def test_other_files_are_reported(

@@ -29,6 +29,9 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000  # of one picture; beyond it, it is taken for an attack
 MOST_NAMED = 10  # of the files that cannot be read
 MAX_FILE = 8 * MAX_PIXELS  # bytes, as many as 16-bit RGBA takes unpacked
+# The split that is meant by what a folder is called.
+_MEANT = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_MEANT |= dict(zip(SPLITS, SPLITS, strict=True))
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
@@ -44,35 +47,50 @@ def load_folder(
     """Read all pictures of a folder and of the folders below it.
 
     Folders train, val and test are the splits; without them pictures are split by
-    their content. Below that, folders are classes: cats/1.png has the label "cats".
-    A picture that cannot be read is an error; files of other kinds are reported.
+    their content, and without val alone it comes out of train, likewise. Below that,
+    folders are classes: cats/1.png has the label "cats". A split has labels if all its
+    pictures are in such folders. Where only some are, that is reported, as are files of
+    other kinds; a picture that cannot be read is an error.
 
     image_size  scale and crop to squares of so many pixels; None: all must be alike
     channels    1 or 3; None: 1 where all pictures are grey, else 3
     """
     paths = _list_pictures(folder)
-    split_names = _split_folders(folder, paths)
+    names = [path.relative_to(folder) for path in paths]
+    split_names = _split_folders(folder, names)
     pictures = _read_all(folder, paths, image_size)
-    classes = _classes([path.relative_to(folder).parts for path in paths], split_names)
-    class_names = sorted(set(classes))
+    classes = _classes(folder, names, split_names)
+    class_names = sorted(set(classes) - {""})
+    number = {"": -1} | {name: label for label, name in enumerate(class_names)}
     whole = Split(
         _stack(pictures, channels),
-        np.array([class_names.index(name) for name in classes]) if classes else None,
-        np.array([path.relative_to(folder).as_posix() for path in paths]),
+        np.array([number[name] for name in classes]) if class_names else None,
+        np.array([name.as_posix() for name in names]),
     )
+    sides = [picture.side for picture in pictures]
     if not split_names:
-        sides = [picture.side for picture in pictures]
         return by_content(str(folder), whole, sides, class_names)
-    splits = {
-        name: whole.take(np.array([folder / name in path.parents for path in paths]))
-        for name in split_names
-    }
+    above = np.array([name.parts[0] for name in names])
+    if "train" in split_names and "val" not in split_names:
+        split_names.append("val")
+        above[(above == "train") & (np.array(sides) == "val")] = "val"
+    splits = {name: _labelled(whole.take(above == name)) for name in split_names}
     return replace(complete(str(folder), splits), class_names=tuple(class_names))
 
 
-def _split_folders(folder: Path, paths: list[Path]) -> list[str]:
-    """List which of train, val and test the folder has; they must have everything."""
-    tops = {path.relative_to(folder).parts[0] for path in paths}
+def _split_folders(folder: Path, names: list[Path]) -> list[str]:
+    """List which of train, val and test the folder has; they must have everything.
+
+    names   of the pictures, within the folder
+    """
+    for name in sorted({name.parts[0] for name in names if len(name.parts) > 1}):
+        meant = _MEANT.get(name.lower(), name)
+        if meant != name:
+            raise DataError(
+                f"{folder} holds the folder {name}: folders of splits are named train, "
+                f"val and test; name it {meant}"
+            )
+    tops = {name.parts[0] for name in names}
     splits: list[str] = [name for name in SPLITS if name in tops]
     others = sorted(tops - set(splits))
     if splits and others:
@@ -123,10 +141,33 @@ def _walk(top: Path) -> Iterator[Path]:
         waiting += reversed(below)
 
 
-def _classes(paths: list[tuple[str, ...]], split_names: list[str]) -> list[str]:
-    """Name each picture's class, the first folder below its split; [] without any."""
-    below = [parts[1:] if split_names else parts for parts in paths]
-    return [parts[0] for parts in below] if all(len(p) > 1 for p in below) else []
+def _classes(folder: Path, names: list[Path], split_names: list[str]) -> list[str]:
+    """Name each picture's class, the first folder below its split.
+
+    "" in a split where one lies outside such a folder; where only some do, say so.
+    """
+    found = [""] * len(names)
+    for split in split_names or [""]:
+        mine = [i for i, name in enumerate(names) if split in ("", name.parts[0])]
+        below = [names[i].parts[1 if split else 0 :] for i in mine]
+        outside = [i for i, parts in zip(mine, below, strict=True) if len(parts) == 1]
+        if not outside:
+            for i, parts in zip(mine, below, strict=True):
+                found[i] = parts[0]
+        elif len(outside) < len(mine):
+            say(
+                f"{folder / split}: {len(outside)} of {len(mine)} pictures lie outside "
+                f"a folder of a class, so that none has one: {names[outside[0]]}"
+                f"{', ...' if outside[1:] else ''}"
+            )
+    return found
+
+
+def _labelled(split: Split) -> Split:
+    """Take the labels from a split whose pictures have none, -1."""
+    if split.labels is None or (split.labels >= 0).all():
+        return split
+    return replace(split, labels=None)
 
 
 def _read_all(
