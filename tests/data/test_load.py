@@ -45,6 +45,43 @@ def test_a_single_picture_is_told_from_a_set(tmp_path: Path) -> None:
         assert problem(load, str(path)) == expected
 
 
+def test_a_path_that_is_called_as_a_set_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = pixels(4, 4)
+    for name in ("photos", "emoji"):
+        write_picture(tmp_path / name / "a.png", image)
+    (tmp_path / "mnist").write_bytes(idx(image[None]))
+    for name, kind in (("photos", "folder"), ("emoji", "folder"), ("mnist", "file")):
+        assert problem(load, name) == (
+            f"{name} is both a {kind} here and a built-in set; write ./{name} for the "
+            f"{kind}, or go to another folder for the set"
+        )
+        for path in (f"./{name}", str(tmp_path / name)):
+            (found,) = load(path).everything().images[..., 0]
+            np.testing.assert_array_equal(found, image)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("flat.zip", "unpack it and give the folder"),
+        ("flat.TAR.GZ", "unpack it and give the folder"),
+        ("a.npy", "np.savez('images.npz', images=array) makes one of an array"),
+        ("a.gif", "convert it to PNG and give the folder that it is in"),
+    ],
+)
+def test_files_of_other_kinds_are_told_what_is_taken(
+    tmp_path: Path, name: str, advice: str
+) -> None:
+    (tmp_path / name).write_bytes(b"GIF89a, say")
+    assert problem(load, str(tmp_path / name)) == (
+        f"{tmp_path / name}: images are a folder of PNG, JPEG or WebP pictures, an "
+        f".npz or an idx file; {advice}"
+    )
+
+
 def test_the_ending_of_an_npz_may_be_upper_case(tmp_path: Path) -> None:
     source = write_npz(tmp_path / "a.npz", 5, 4, 4)
     other = str(Path(source).rename(tmp_path / "a.NPZ"))

@@ -62,7 +62,7 @@ def load(
 
     source      a name of CATALOG; an idx file, plain or gzipped, or a folder of idx
                 files under MNIST's names; an .npz; a folder of PNG, JPEG or WebP
-                pictures
+                pictures; a name that is both a set's and a path's is refused
     image_size  scale and crop to squares of so many pixels
     channels    1 (grey) or 3 (colour); by default what the images have
 
@@ -83,10 +83,28 @@ def load(
     return found if channels is None else recoloured(found, channels)
 
 
+# What to do with other files that may hold images, by their endings.
+_INSTEAD = {
+    (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z", ".rar"): (
+        "unpack it and give the folder"
+    ),
+    (".npy",): "np.savez('images.npz', images=array) makes one of an array",
+    (".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"): (
+        "convert it to PNG and give the folder that it is in"
+    ),
+}
+
+
 def _load(source: str, image_size: int | None, channels: int | None) -> ImageData:
-    if source in CATALOG:
-        return load_named(source)
     path = Path(source)
+    if source in CATALOG:
+        if path.exists():
+            kind = "folder" if path.is_dir() else "file"
+            raise DataError(
+                f"{source} is both a {kind} here and a built-in set; write ./{source} "
+                f"for the {kind}, or go to another folder for the set"
+            )
+        return load_named(source)
     if path.is_dir():
         if holds_idx(path):
             return _with_val(load_idx_folder(path))
@@ -101,6 +119,12 @@ def _load(source: str, image_size: int | None, channels: int | None) -> ImageDat
         return load_npz(path)
     if suffix in SUFFIXES:
         raise DataError(f"{source} is a single picture; give the folder that it is in")
+    for endings, advice in _INSTEAD.items():
+        if path.name.lower().endswith(endings):
+            raise DataError(
+                f"{source}: images are a folder of PNG, JPEG or WebP pictures, an .npz "
+                f"or an idx file; {advice}"
+            )
     return by_content(source, Split(as_images(read_idx(path), source)))
 
 
