@@ -298,6 +298,20 @@ def test_a_name_that_is_not_known_is_an_error() -> None:
         assert problem(call, "cifar") == expected
 
 
+def test_without_a_home_what_is_here_is_found_and_the_rest_told(
+    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    expected = "there is no home folder for mnist to be kept in: set XDG_CACHE_HOME"
+    assert problem(load, "mnist") == problem(fetch, "mnist") == expected
+    put(tmp_path / "packages" / "mnist", seed=1)
+    assert len(load("mnist").split("test")) == TEST
+
+
 def test_what_is_part_of_another_set_comes_along() -> None:
     """Which images these are: test_shipped_images.py."""
     parts = {name: known.part_of for name, known in CATALOG.items() if known.part_of}

@@ -114,8 +114,13 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 
 def download_folder(name: str) -> Path:
-    """Where `fetch` puts a set: in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Where `fetch` puts a set: in the user's cache folder; DataError without one."""
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DataError(
+            f"there is no home folder for {name} to be kept in: set XDG_CACHE_HOME"
+        ) from error
     return Path(cache) / "tinyvq" / "data" / name
 
 
@@ -124,13 +129,17 @@ def locate(name: str) -> Path | None:
     known = _known(name)
     if (SHIPPED / f"{name}.npz").exists():
         return SHIPPED
-    places = [*known.packages, download_folder(name)]
+    places = list(known.packages)
     if own := os.environ.get("TINYVQ_DATA"):
         place = Path(own) / name
         places.insert(0, place)
         if place.is_dir() and (missing := _missing(place, known)):
             say(f"passing over {place}, for it has no {missing[0]}")
-    return next((place for place in places if not _missing(place, known)), None)
+    for place in places:
+        if not _missing(place, known):
+            return place
+    fetched = download_folder(name)
+    return None if _missing(fetched, known) else fetched
 
 
 def _known(name: str) -> ImageSet:
