@@ -180,9 +180,40 @@ def test_images_that_changed_since(tmp_path: Path) -> None:
     said = fails(*resume_words(run, images, steps=12))
     assert "now holds other images than those that" in said
     assert contents(run) == before
+    said = fails("evaluate", run)
+    assert said == (
+        f"error: {images} now holds other images than those that {run} was trained on; "
+        f"--data {images} takes those that are there now"
+    )
+    succeeds("evaluate", run, "--data", images)
+    for command in ("reconstruct", "interpolate"):
+        assert fails(command, run, "--out", tmp_path / "out.png") == said
+    assert not (tmp_path / "out.png").exists()
     images.unlink()
     assert "is neither a file or folder" in fails(*resume_words(run, images, steps=12))
     assert contents(run) == before
+
+
+def test_a_priors_images_that_changed_since(folder: Path, tmp_path: Path) -> None:
+    """Another label is as good as another image, to a prior that reads labels."""
+    run = Path(shutil.copytree(folder / "prior", tmp_path / "run"))
+    source = Path(config_of(run)["facts"]["data_source"])
+    with np.load(source) as arrays:
+        changed = {name: arrays[name].copy() for name in arrays.files}
+    changed["train_labels"][0] += 1
+    np.savez(tmp_path / "images.npz", **changed)
+    for name in ("prior", "plain"):
+        config = config_of(folder / name)
+        config["options"]["data"] = str(tmp_path / "images.npz")
+        (run / "config.json").write_text(json.dumps(config))
+        if name == "plain":
+            weights = folder / name / "checkpoints"
+            shutil.copytree(weights, run / "checkpoints", dirs_exist_ok=True)
+            succeeds("evaluate", run)
+        else:
+            said = fails("evaluate", run)
+            assert "now holds other images than those that" in said
+            assert fails("complete", run, "--out", tmp_path / "out.png") == said
 
 
 def test_a_run_that_another_process_trains(run: Path, images: Path) -> None:

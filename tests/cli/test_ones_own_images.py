@@ -164,6 +164,12 @@ def test_a_folder_that_a_run_was_trained_on_keeps_its_test_images_apart(
         for split in ("train", "val", "test"):
             found = figures(succeeds(*words, "--split", split))
             assert found["images"] == sides[split]
+    # Nor from elsewhere, under another name, or fitted.
+    monkeypatch.chdir("run")
+    many.rename(tmp_path / "moved")
+    for more in ([], ["--fit"]):
+        words = ["evaluate", tmp_path / "run", "--data", "../moved", "--json", *more]
+        assert figures(succeeds(*words))["images"] == sides["test"]
 
 
 # A prior's classes.

@@ -73,7 +73,7 @@ def complete(args: Sequence[str]) -> int:
     trained = load_prior(asked.run, asked.backend)
     make_ready(asked.backend)
     images = images_of_prior(asked.which, asked.run, trained)
-    found = part_of(images, asked.which, trained.data)
+    found = part_of(images, asked.which)
     chosen = found.take(pick(len(found), asked.images))
     labels = _labels(trained, images, chosen, asked.class_)
     with counting("drawing codes") as progress:
@@ -140,8 +140,8 @@ class Interpolate:
 def interpolate(args: Sequence[str]) -> int:
     """Go from one image to another."""
     asked = parse(Interpolate, args, "interpolate")
-    model, images, own = open_autoencoder(asked.run, asked.which, asked.backend)
-    found = part_of(images, asked.which, own).images
+    model, images = open_autoencoder(asked.run, asked.which, asked.backend)
+    found = part_of(images, asked.which).images
     if len(found) < 2:
         raise DataError(
             f"an interpolation goes from one image to another: {images.source} gives "

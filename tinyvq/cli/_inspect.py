@@ -104,7 +104,7 @@ def _figures_of_prior(asked: Evaluate) -> Figures:
     _make_judge_ready(asked, trained.tokenizer_options)
     make_ready(asked.backend)
     images = images_of_prior(asked.which, asked.run, trained)
-    split = part_of(images, asked.which, trained.data)
+    split = part_of(images, asked.which)
     if asked.which.data is None:
         name = asked.which.split or "test"
         found: Figures = {**evaluate_prior(trained, images, name).as_dict()}
@@ -132,7 +132,7 @@ def _figures_of_noise(asked: Evaluate) -> Figures:
     if asked.judge is None:
         return found
     images = open_images(asked.which, asked.run, options, run)
-    chosen = part_of(images, asked.which, options.data).images
+    chosen = part_of(images, asked.which).images
     distance = judge_noise(asked.judge, model, options, chosen)
     return {**found, f"frechet_{asked.judge}": distance, "images": len(chosen)}
 
@@ -143,7 +143,7 @@ def _figures_of_reconstructions(asked: Evaluate) -> Figures:
         load_autoencoder, asked.run, asked.which, asked.backend
     )
     _make_judge_ready(asked, options)
-    chosen = part_of(images, asked.which, options.data).images
+    chosen = part_of(images, asked.which).images
     if isinstance(model, VQVAE):
         found: Figures = measure(model, chosen).as_dict()
     else:
@@ -195,8 +195,8 @@ class Reconstruct:
 def reconstruct(args: Sequence[str]) -> int:
     """Draw images above their reconstructions."""
     asked = parse(Reconstruct, args, "reconstruct")
-    model, images, own = open_autoencoder(asked.run, asked.which, asked.backend)
-    found = part_of(images, asked.which, own).images
+    model, images = open_autoencoder(asked.run, asked.which, asked.backend)
+    found = part_of(images, asked.which).images
     chosen = found[pick(len(found), asked.count)]
     draw_reconstructions(model, chosen, asked.out)
     say(f"wrote {asked.out}")

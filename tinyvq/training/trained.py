@@ -147,6 +147,15 @@ def images_of(options: ImageOptions, run: Run, other: str | None) -> ImageData:
     )
 
 
+def was_trained_on(run: Run, images: ImageData) -> bool:
+    """Tell whether images are those that a run was trained on, by their digest."""
+    labels = run.kind == "prior" and run.options.get("labels") != "ignore"
+    try:
+        return bool(images.digest(labels) == run.facts["data_digest"])
+    except DataError:  # of images without a train or val split
+        return False
+
+
 def load_autoencoder(
     folder: Path, backend: Backend = "cpu"
 ) -> tuple[VQVAE | VAE, ImageOptions, Run]:
