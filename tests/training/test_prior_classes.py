@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from tinyvq.cli import main
 from tinyvq.data import ImageData, Split
 from tinyvq.errors import DataError, NonFiniteError
 from tinyvq.training import generation
-from tinyvq.training.prior import CodedSplit, nats_per_token
+from tinyvq.training.prior import CodedSplit, facts_of, nats_per_token
 from tinyvq.training.prior_classes import drawn_classes, nats_by_class
 from tinyvq.training.trained import TrainedPrior, load_prior
 
@@ -177,12 +178,58 @@ def test_labels_are_matched_by_their_names(trained: TrainedPrior) -> None:
         labels_of(knows, [0, 1, 1, 0], "bag", "hat")
 
 
+def test_labels_are_matched_by_the_folders_that_augment_writes(
+    trained: TrainedPrior,
+) -> None:
+    names = ("T-shirt/top", "ankle boot", "..")
+    knows = named(trained, *names)
+    folders = ["00-T-shirt-top", "ankle boot", "02"]
+    assert knows.folder_names == folders
+    for theirs in (sorted(folders), sorted(names)):
+        labels = labels_of(knows, [0, 1, 2, 2], *theirs)
+        known = [
+            (folders if theirs[0] == "00-T-shirt-top" else names).index(n)
+            for n in theirs
+        ]
+        assert labels == [known[i] for i in (0, 1, 2, 2)]
+    assert named(trained, "Test", ".cat", "a\0b").folder_names == [
+        *["00-Test", "01-cat", "02-a-b"]
+    ]
+    assert trained.folder_names == ["00", "01", "02"]
+    assert labels_of(trained, [0, 1, 0, 1], "01", "02") == [1, 2, 1, 2]
+
+
 def test_labels_without_names_are_numbers(trained: TrainedPrior) -> None:
     for knows in (trained, named(trained, "boot", "bag", "coat")):
         assert labels_of(knows, [2, 0, 1, 1]) == [2, 0, 1, 1]
         with pytest.raises(DataError, match=r"has labels up to 3, .* knows 0 \.\. 2"):
             labels_of(knows, [3, 0, 1, 1])
     assert labels_of(trained, [2, 0, 1, 1], "a", "b", "c") == [2, 0, 1, 1]
+
+
+def test_classes_without_a_training_image_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def codes_of(*labels: int) -> CodedSplit:
+        return CodedSplit(np.zeros((len(labels), 1, 1), np.int64), np.array(labels))
+
+    def said(train: CodedSplit, use: bool = True, names: tuple[str, ...] = ()) -> str:
+        codes = {"train": train, "val": codes_of(0, 3, 4)}
+        splits = {
+            name: Split(np.zeros((len(split), 4, 4, 1), np.uint8), split.labels)
+            for name, split in codes.items()
+        }
+        images = ImageData("here", splits, names)
+        assert facts_of(model, images, codes, use)["num_classes"] == (5 if use else 0)
+        return capsys.readouterr().err
+
+    quantizer = SimpleNamespace(num_codes=CODES)
+    model: Any = SimpleNamespace(quantizer=quantizer, fingerprint=lambda: "")
+    told = "2 of 5 classes have no training image, and what is drawn of them means "
+    assert said(codes_of(1, 0, 4)) == f"{told}nothing: 2, 3\n"
+    names = ("a", "b", "c", "d", "e")
+    assert said(codes_of(1, 0, 4), names=names) == f"{told}nothing: c, d\n"
+    assert said(codes_of(0, 1, 2, 3, 4)) == said(codes_of(1, 0, 4), use=False) == ""
 
 
 def test_there_may_be_no_labels(trained: TrainedPrior, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def augment(args: Sequence[str]) -> int:
     if packed:
         write_npz(asked.out, {"images": made, "labels": labels})
     else:
-        names = [_folder_name(trained, label) for label in range(classes)]
+        names = trained.folder_names
         with new_folder(asked.out) as out:
             for i, image in enumerate(track(made, "writing", len(made))):
                 folder = out / names[labels[i]]
@@ -216,10 +216,3 @@ def augment(args: Sequence[str]) -> int:
                 save_png(folder / f"{i // classes:05d}.png", image)
     say(f"wrote {asked.out}: {asked.per_class} images of each of {classes} classes")
     return 0
-
-
-def _folder_name(trained: TrainedPrior, label: int) -> str:
-    """Name the folder of a class: its number, and its name where there is one."""
-    names = trained.class_names
-    word = re.sub(r"[^\w-]+", "-", names[label]) if label < len(names) else ""
-    return f"{label:02d}-{word}".rstrip("-")

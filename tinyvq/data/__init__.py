@@ -20,7 +20,13 @@ from tinyvq.data._catalog import (
     load_named,
     locate,
 )
-from tinyvq.data._folder import MAX_PIXELS, SUFFIXES, load_folder, read_picture
+from tinyvq.data._folder import (
+    MAX_PIXELS,
+    SUFFIXES,
+    is_class_folder,
+    load_folder,
+    read_picture,
+)
 from tinyvq.data._idx import read_idx
 from tinyvq.data._images import (
     SPLITS,
@@ -45,6 +51,7 @@ __all__ = [
     "batch_indices",
     "fetch",
     "from_unit",
+    "is_class_folder",
     "load",
     "locate",
     "pick",

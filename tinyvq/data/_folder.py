@@ -101,6 +101,12 @@ def _split_folders(folder: Path, names: list[Path]) -> list[str]:
     return splits
 
 
+def is_class_folder(name: str) -> bool:
+    """Tell whether a name can be that of a class's folder: not hidden, no split's."""
+    plain = bool(name) and not name.startswith(".") and not {"/", "\0"} & set(name)
+    return plain and name.lower() not in _MEANT
+
+
 def _list_pictures(folder: Path) -> list[Path]:
     """List the pictures below a folder, by path; report what is none."""
     pictures: list[Path] = []

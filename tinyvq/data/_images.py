@@ -105,7 +105,7 @@ class ImageData:
         for name in TRAINED_ON:
             split = self.split(name)
             digest.update(f"{name} {split.images.shape} ".encode())
-            digest.update(split.images.tobytes())
+            digest.update(np.ascontiguousarray(split.images).data)
             if labels and split.labels is not None:
                 digest.update(split.labels.tobytes())
         return digest.hexdigest()

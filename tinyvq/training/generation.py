@@ -21,6 +21,7 @@ from tinyvq.training.prior_classes import drawn_classes
 Images = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+COMPARED = 2**24  # pixels of others that are float32 at once: 64 MiB
 Progress = Callable[[int, int], None]  # how many codes are done, of how many
 
 
@@ -187,6 +188,23 @@ def nearest_images(images: Images, among: Images) -> Codes:
     """
     from tinyvq_kernels import nearest_code
 
-    rows, others = (a.reshape(len(a), -1) for a in (to_unit(images), to_unit(among)))
-    found: Codes = nearest_code(rows, others)
+    rows = to_unit(images).reshape(len(images), -1)
+    nearest = np.zeros(len(images), np.int64)
+    least = np.full(len(images), np.inf)
+    at_once = max(1, COMPARED // among[0].size)
+    for first in range(0, len(among), at_once):
+        part = to_unit(among[first : first + at_once])
+        found = nearest_code(rows, part.reshape(len(part), -1))
+        distance = _squared_distances(images, among[first + found])
+        nearer = distance < least
+        nearest[nearer], least[nearer] = first + found[nearer], distance[nearer]
+    return nearest
+
+
+def _squared_distances(images: Images, others: Images) -> Codes:
+    """Add up the squared differences of the bytes of pairs of images -> (N,), exact."""
+    found = np.empty(len(images), np.int64)
+    for i, (image, other) in enumerate(zip(images, others, strict=True)):
+        difference = image.astype(np.int32) - other
+        found[i] = np.square(difference).sum(dtype=np.int64)
     return found

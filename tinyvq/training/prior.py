@@ -1,7 +1,7 @@
 """Train a prior over a tokenizer's codes: its options, and one step of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from tinyvq import ops
 from tinyvq.data import ImageData, Split, batch_indices
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array
-from tinyvq.messages import track
+from tinyvq.messages import say, track
 from tinyvq.models import VQVAE, PixelCNN, Prior, TransformerPrior
 from tinyvq.nn import evaluating
 from tinyvq.optim import AdamW, clip_grad_norm
@@ -26,6 +26,8 @@ from tinyvq.training.prior_classes import nats_by_class
 from tinyvq.training.state import Parted, Stateful
 
 Codes = npt.NDArray[np.int64]
+
+MOST_NAMED = 10  # of the classes without a training image
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ def facts_of(
     """
     train = codes["train"]
     known = labels and train.labels is not None
+    num_classes = _classes(images) if known else 0
+    if known and train.labels is not None:
+        _tell_unseen(train.labels, num_classes, images.class_names)
     return {
         "data_source": images.source,
         "data_digest": images.digest(labels),
@@ -110,7 +115,7 @@ def facts_of(
         "images": {name: len(split) for name, split in images.splits.items()},
         "num_codes": model.quantizer.num_codes,
         "grid": list(train.codes.shape[1:]),
-        "num_classes": _classes(images) if known else 0,
+        "num_classes": num_classes,
         "class_names": list(images.class_names) if known else [],
     }
 
@@ -119,6 +124,18 @@ def _classes(images: ImageData) -> int:
     """Count the classes: the largest label of any split, and one."""
     labels = [s.labels for s in images.splits.values() if s.labels is not None]
     return 1 + max(int(found.max()) for found in labels if len(found))
+
+
+def _tell_unseen(labels: Codes, count: int, names: Sequence[str]) -> None:
+    """Say which of the classes no training image has, of labels (N,)."""
+    unseen = np.flatnonzero(np.bincount(labels, minlength=count) == 0).tolist()
+    if unseen:
+        shown = [names[i] if i < len(names) else str(i) for i in unseen[:MOST_NAMED]]
+        say(
+            f"{len(unseen)} of {count} classes have no training image, and what is "
+            f"drawn of them means nothing: {', '.join(shown)}"
+            f"{', ...' if unseen[MOST_NAMED:] else ''}"
+        )
 
 
 def build_prior(options: PriorOptions, facts: Mapping[str, Any]) -> Prior:

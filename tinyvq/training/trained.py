@@ -1,6 +1,7 @@
 """Open what a run has learned."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from tinyvq import data
 from tinyvq.backends import Backend
-from tinyvq.data import ImageData, Split
+from tinyvq.data import ImageData, Split, is_class_folder
 from tinyvq.errors import (
     CheckpointError,
     ConfigError,
@@ -209,23 +210,37 @@ class TrainedPrior:
         """What each label means, where that is known."""
         return [str(name) for name in self.run.facts["class_names"]]
 
+    @property
+    def folder_names(self) -> list[str]:
+        """Name a folder for each class: as the class, where that can be one's name."""
+        classes = self.prior.num_classes
+        names = [*self.class_names, *([""] * classes)][:classes]
+        return [
+            name if is_class_folder(name) else _numbered(label, name)
+            for label, name in enumerate(names)
+        ]
+
     def labels_of(self, images: ImageData, split: Split) -> Codes | None:
         """Number the classes (N,) of a split of images as the prior does.
 
-        By their names, where both have some. None where the prior knows no classes, or
-        the images have none; DataError where they have others than it knows.
+        By their names, where both have some, or by those of the folders that `augment`
+        writes. None where the prior knows no classes, or the images have none;
+        DataError where they have others than it knows.
         """
         if self.prior.num_classes == 0 or split.labels is None:
             return None
         ours, theirs = self.class_names, images.class_names
         knows = f"the prior in {self.run.folder} knows"
-        if ours and theirs:
-            if others := [name for name in theirs if name not in ours]:
+        known = {name: label for label, name in enumerate(self.folder_names)}
+        known |= {name: label for label, name in enumerate(ours)}
+        others = [name for name in theirs if name not in known]
+        if theirs and (ours or not others):
+            if others:
                 raise DataError(
                     f"{images.source} has the class {others[0]}, {knows} "
                     f"{', '.join(ours)}"
                 )
-            return np.array([ours.index(name) for name in theirs])[split.labels]
+            return np.array([known[name] for name in theirs])[split.labels]
         most = int(split.labels.max())
         if most >= self.prior.num_classes:
             raise DataError(
@@ -233,6 +248,12 @@ class TrainedPrior:
                 f"0 .. {self.prior.num_classes - 1}"
             )
         return split.labels
+
+
+def _numbered(label: int, name: str) -> str:
+    """Name a folder by a label, and what may stay of its name."""
+    word = re.sub(r"[^\w-]+", "-", name).strip("-")
+    return f"{label:02d}-{word}".rstrip("-")
 
 
 def load_prior(folder: Path, backend: Backend = "cpu") -> TrainedPrior:
