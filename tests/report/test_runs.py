@@ -92,7 +92,8 @@ def test_the_codebook_is_shown_as_the_decoder_sees_it(
     trained, _, _ = load_tokenizer(run)
     each = np.broadcast_to(np.arange(6)[:, None, None], grid)
     np.testing.assert_array_equal(made, trained.decode(each).numpy())
-    assert ("one code per image, so these are all it can make" in caption) == said
+    assert "each code that 6 validation images use decodes to" in caption
+    assert ("one code per image, so it can make 6 images in all" in caption) == said
     val = data.load(str(images)).split("val").images
     (indices,) = [i for _, _, i in reconstruct(trained, val)]
     np.testing.assert_array_equal(counts, np.bincount(indices.reshape(-1), minlength=6))

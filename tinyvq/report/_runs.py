@@ -96,16 +96,20 @@ def draw_results(run: Run, model: VQVAE, images: ImageData) -> list[Path]:
     """Draw what a tokenizer has learned: reconstructions, curve, codebook in use."""
     reconstructed = _draw_validation(run, model, images)
     val = images.split("val").images
+    counted = val[pick(len(val), COUNTED)]
     usage = CodebookUsage(model.quantizer.num_codes)
-    for _, _, indices in reconstruct(model, val[pick(len(val), COUNTED)]):
+    for _, _, indices in reconstruct(model, counted):
         usage.add(indices)
     _, p, q = indices.shape
     each = np.arange(model.quantizer.num_codes)
     grid = (len(each), min(p, CODE_GRID), min(q, CODE_GRID))
     grids = np.broadcast_to(each[:, None, None], grid)  # (M,3,3)
-    caption = "what each code in use decodes to, in that order"
+    caption = (
+        f"what each code that {len(counted):,} validation images use decodes to, in "
+        "that order"
+    )
     if p * q == 1:
-        caption += ": one code per image, so these are all it can make"
+        caption += f"\none code per image, so it can make {len(each):,} images in all"
     codebook = run.folder / "codebook.png"
     parts = range(0, len(grids), BATCH)  # of a large codebook, not all at once
     made = np.concatenate([model.decode(grids[i : i + BATCH]).numpy() for i in parts])

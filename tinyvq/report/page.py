@@ -27,7 +27,7 @@ PICTURES = {
     "nearest.png": "New images, each above the training image that is nearest to it by "
     "pixels: a copy would show",
     "reconstructions.png": "Validation images, each above its reconstruction",
-    "codebook.png": "The codebook in use",
+    "codebook.png": "The codes that validation images use",
 }
 
 STYLE = """
