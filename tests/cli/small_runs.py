@@ -34,16 +34,28 @@ def folder(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiles(picture: np.ndarray, rows: int, columns: int, height: int) -> np.ndarray:
+def pairs_of(picture: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a row of pairs of images out of a picture -> above and below, (columns,h,w).
+
+    There is a line between the two.
+    """
+    (pairs,) = tiles(picture, 1, columns, 2 * SIDE + 1, gap=4)
+    assert (pairs[:, SIDE] == 255).all()
+    return pairs[:, :SIDE], pairs[:, SIDE + 1 :]
+
+
+def tiles(
+    picture: np.ndarray, rows: int, columns: int, height: int, gap: int = 2
+) -> np.ndarray:
     """Cut a grid of images (height × SIDE) out of a picture -> (rows,columns,h,w)."""
-    factor = max(1, 960 // (columns * (SIDE + 2) - 2))
+    factor = max(1, 960 // (columns * (SIDE + gap) - gap))
     small = picture[::factor, ::factor, 0]
-    assert small.shape == (rows * (height + 2) - 2, columns * (SIDE + 2) - 2)
+    assert small.shape == (rows * (height + gap) - gap, columns * (SIDE + gap) - gap)
     return np.stack(
         [
             np.stack(
                 [
-                    small[r * (height + 2) :][:height, c * (SIDE + 2) :][:, :SIDE]
+                    small[r * (height + gap) :][:height, c * (SIDE + gap) :][:, :SIDE]
                     for c in range(columns)
                 ]
             )

@@ -248,7 +248,10 @@ def test_a_run_that_another_process_trains(run: Path, images: Path) -> None:
         ({"indices": np.full((2, 4, 4), 6)}, "holds indices 6 .. 6, the codebook has"),
         ({"indices": np.full((2, 4, 4), -1)}, "holds indices -1 .. -1"),
         ({"indices": np.full((2, 4, 4), 2**63, np.uint64)}, "holds indices 92233"),
-        ({"indices": np.zeros((2, 4, 4))}, "expected whole numbers (N,P,Q)"),
+        (
+            {"indices": np.zeros((2, 4, 4)), "labels": np.zeros(2)},
+            "holds indices (2, 4, 4) float64, expected whole numbers (N,P,Q)",
+        ),
         ({"indices": np.zeros((2, 16), int)}, "expected whole numbers (N,P,Q)"),
         ({"other": np.zeros((2, 4, 4), int)}, "holds other, expected whole numbers"),
         ({}, "holds nothing, expected whole numbers"),
@@ -318,8 +321,12 @@ def test_decode_writes_over_no_file_unless_told_to(
 def test_codes_in_a_grid_that_the_dense_model_has_not(
     dense: Path, tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "codes.npz", indices=np.zeros((2, 4, 4), np.int64))
-    fails("decode", dense, tmp_path / "codes.npz", "--out", tmp_path / "out")
+    codes = tmp_path / "codes.npz"
+    np.savez(codes, indices=np.zeros((2, 4, 4), np.int64))
+    assert fails("decode", dense, codes, "--out", tmp_path / "out") == (
+        f"error: {codes} holds grids of 4×4 codes, the model in {dense} decodes such "
+        "of 1×1"
+    )
 
 
 # Places that cannot be written.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli.command_line import contents, fails, figures, succeeds, tinyvq
-from cli.small_runs import SIDE, tiles
+from cli.small_runs import SIDE, pairs_of, tiles
 from training.kind_examples import words_of, write_labelled
 
 from tinyvq.data import from_unit, load, read_npz, read_picture
@@ -74,8 +74,7 @@ def test_sample_under_each_image_its_nearest_training_image(
     out = tmp_path / "new.png"
     words = ["sample", folder / "prior", "--grid", "1x5", "--out", out, "--nearest"]
     succeeds(*words)
-    (pairs,) = tiles(read_picture(out), 1, 5, 2 * SIDE)
-    made, nearest = pairs[:, :SIDE, :, None], pairs[:, SIDE:, :, None]
+    made, nearest = (part[..., None] for part in pairs_of(read_picture(out), 5))
     train = load(str(labelled)).split("train").images
     np.testing.assert_array_equal(nearest, train[nearest_images(made, train)])
 
@@ -90,8 +89,7 @@ def test_sample_of_a_vae_under_each_image_its_nearest(
     (alone,) = tiles(read_picture(out), 1, 5, SIDE)
     for words_of_data in ([], ["--data", labelled]):
         succeeds(*words, "--nearest", *words_of_data)
-        (pairs,) = tiles(read_picture(out), 1, 5, 2 * SIDE)
-        made, nearest = pairs[:, :SIDE, :, None], pairs[:, SIDE:, :, None]
+        made, nearest = (part[..., None] for part in pairs_of(read_picture(out), 5))
         np.testing.assert_array_equal(made[..., 0], alone)
         among = load(str(labelled)).everything().images if words_of_data else train
         np.testing.assert_array_equal(nearest, among[nearest_images(made, among)])

@@ -22,7 +22,7 @@ from cli.command_line import (
     text_picture,
     tinyvq,
 )
-from cli.small_runs import SIDE, tiles
+from cli.small_runs import SIDE, pairs_of, tiles
 from required import library
 from training.run_examples import train_words
 
@@ -106,24 +106,22 @@ def test_sample_looks_for_the_nearest_among_all_of_them(
     out = tmp_path / "new.png"
     words = ["sample", folder / "prior", "--grid", "1x6", "--out", out]
     succeeds(*words, "--nearest", "--data", own)
-    (pairs,) = tiles(read_picture(out), 1, 6, 2 * SIDE)
-    made, nearest = pairs[:, :SIDE, :, None], pairs[:, SIDE:]
+    made, nearest = pairs_of(read_picture(out), 6)
     among = grey(own)
-    np.testing.assert_array_equal(
-        nearest, among[nearest_images(made, among[..., None])]
-    )
+    found = nearest_images(made[..., None], among[..., None])
+    np.testing.assert_array_equal(nearest, among[found])
     # What is drawn is drawn as ever.
     succeeds(*words)
     (alone,) = tiles(read_picture(out), 1, 6, SIDE)
-    np.testing.assert_array_equal(alone, made[..., 0])
+    np.testing.assert_array_equal(alone, made)
     # Whatever split an image is in.
     Image.fromarray(alone[3]).save(pictures(own / "test", SIDE) / "new.png")
     pictures(own / "train", SIDE)
     for path in own.glob("*.png"):
         path.unlink()
     succeeds(*words, "--nearest", "--data", own)
-    (pairs,) = tiles(read_picture(out), 1, 6, 2 * SIDE)
-    np.testing.assert_array_equal(pairs[3, SIDE:], alone[3])
+    _, nearest = pairs_of(read_picture(out), 6)
+    np.testing.assert_array_equal(nearest[3], alone[3])
     assert fails(*words, "--data", own) == (
         "error: --data is where --nearest looks: give that, too"
     )

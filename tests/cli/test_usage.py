@@ -135,6 +135,13 @@ def test_a_picture_bears_the_name_of_a_png(command: str, name: str) -> None:
     assert f"--out must end in .png, got {name}" in said
 
 
+def test_other_files_bear_the_name_of_their_kind() -> None:
+    said = misused("encode", "RUN", "IMAGES", "--out", "b.png")
+    assert "--out must end in .npz, got b.png" in said
+    said = misused("report", "RUN", "--out", "b.png")
+    assert "--out must end in .html or .htm, got b.png" in said
+
+
 @pytest.mark.parametrize("name", ["b.png", "b.PNG", "b"])
 def test_other_names_of_a_picture(name: str) -> None:
     assert fails("sample", "RUN", "--out", name).startswith("error: there is no RUN; ")

@@ -1,6 +1,7 @@
 """What stands already is not lost, and what cannot be finished is not begun."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,6 @@ import pytest
 from cli.command_line import contents, fails, misused, noise, succeeds
 from training.kind_examples import words_of
 from training.run_examples import config_of, train_words
-
-from tinyvq.errors import FileError
 
 
 @pytest.fixture
@@ -44,23 +43,84 @@ def test_augment_writes_over_nothing(folder: Path, tmp_path: Path) -> None:
 def test_half_a_folder_of_new_images_is_none(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tinyvq.cli import _sample
+    out = tmp_path / "more"
+    words = ["augment", folder / "prior", "--per-class", 2, "--out", out]
+    real, written = Path.write_bytes, []
 
-    words = ["augment", folder / "prior", "--per-class", 2, "--out", tmp_path / "more"]
-    real, written = _sample.save_png, []
-
-    def full(path: Path, image: np.ndarray) -> None:
+    def full(path: Path, data: bytes) -> int:
         if len(written) == 4:
-            raise FileError(f"cannot write {path}: No space left on device")
+            raise OSError(28, "No space left on device", str(path))
         written.append(path)
-        real(path, image)
+        return real(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_sample, "save_png", full)
-        assert "No space left" in fails(*words)
+        patch.setattr(Path, "write_bytes", full)
+        said = fails(*words)
+    assert said == f"error: cannot write into {out}: No space left on device"
     assert not list(tmp_path.iterdir())
     succeeds(*words)
     assert len(contents(tmp_path / "more")) == 6
+
+
+WRITERS = {
+    "sample": ["sample", "prior", "--grid", "1x3"],
+    "complete": ["complete", "prior", "--count", 1],
+    "interpolate": ["interpolate", "tokenizer", "--steps", 2],
+    "reconstruct": ["reconstruct", "tokenizer"],
+    "encode": ["encode", "tokenizer", "IMAGES", "--overwrite"],
+    "augment": ["augment", "prior", "--per-class", 1],
+    "report": ["report", "tokenizer"],
+}
+ENDINGS = {"encode": "npz", "augment": "npz", "report": "html"}
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_place_is_made_before_what_is_put_there(
+    command: str,
+    folder: Path,
+    labelled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name, run, *more = WRITERS[command]
+    more = [labelled if word == "IMAGES" else word for word in more]
+    out = tmp_path / "new" / "place" / f"a.{ENDINGS.get(command, 'png')}"
+    words = [name, folder / str(run), *more, "--out"]
+    succeeds(*words, out)
+    assert list(contents(tmp_path)) == [out.relative_to(tmp_path).as_posix()]
+
+    def too_early(*arguments: object, **options: object) -> None:
+        raise AssertionError
+
+    for module, function in (
+        *[("_sample.generation", "draw_codes"), ("_given.generation", "complete")],
+        *[("_given.generation", "interpolate"), ("_codes", "encoded")],
+        *[("_inspect", "draw_reconstructions"), ("_report", "write_page")],
+    ):
+        monkeypatch.setattr(f"tinyvq.cli.{module}.{function}", too_early)
+    (tmp_path / "file").write_text("mine")
+    said = fails(*words, tmp_path / "file" / out.name)
+    assert "a file is in its place" in said
+    if command != "augment":  # which never writes over anything
+        (tmp_path / "folder").mkdir()
+        said = fails(*words, tmp_path / "folder")
+        assert said.endswith("folder: it is there and is not a file")
+
+
+def test_many_pictures_are_written_to_the_disk_at_once(
+    folder: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, out = tmp_path / "codes.npz", tmp_path / "out"
+    succeeds("encode", folder / "tokenizer", labelled, "--out", codes)
+    real, synced = os.fsync, []
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), real(fd))[1])
+    words = ["decode", folder / "tokenizer", codes, "--out", out]
+    succeeds(*words)
+    assert len(synced) < 5 < len(contents(out)) == 24
+    before = contents(out)
+    succeeds(*words, "--overwrite")  # each whole or not at all
+    assert len(synced) > 24
+    assert contents(out) == before
 
 
 @pytest.mark.parametrize("name", ["a.png", "/etc/a.png"])

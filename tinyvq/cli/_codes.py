@@ -15,16 +15,17 @@ from tyro.conf import Positional, arg
 
 from tinyvq.backends import Backend
 from tinyvq.cli._images import OtherImages, open_model
-from tinyvq.cli._parse import RunFolder, check_new, parse
+from tinyvq.cli._parse import RunFolder, check_new, check_suffix, make_room, parse
+from tinyvq.cli._pictures import picture_folder
 from tinyvq.data import read_npz
-from tinyvq.errors import DataError, FileError
-from tinyvq.files import make_folder, write_atomically
+from tinyvq.errors import DataError, FileError, ShapeError
+from tinyvq.files import write_atomically
 from tinyvq.messages import say, track
 from tinyvq.models import VQVAE
-from tinyvq.report import save_png
 from tinyvq.training.evaluation import BATCH, encoded
 from tinyvq.training.generation import decoded
 from tinyvq.training.progress import make_ready
+from tinyvq.training.run import Run
 from tinyvq.training.trained import load_tokenizer_of
 
 Array = npt.NDArray[Any]
@@ -48,6 +49,9 @@ class Encode:
     backend: Backend = "cpu"
     """Where to compute: cpu, or cuda, an NVIDIA GPU."""
 
+    def __post_init__(self) -> None:
+        check_suffix(self.out, ".npz")
+
 
 def encode(args: Sequence[str]) -> int:
     """Encode images, of all splits, into an .npz."""
@@ -56,6 +60,7 @@ def encode(args: Sequence[str]) -> int:
         check_new(asked.out, "choose another --out, or add --overwrite")
     which = OtherImages(asked.images, asked.fit)
     model, _, images = open_model(load_tokenizer_of, asked.run, which, asked.backend)
+    make_room(asked.out)
     whole = images.everything()
     batches = -(-len(whole) // BATCH)
     coded = track(encoded(model, whole.images), "encoding", batches)
@@ -95,18 +100,18 @@ class Decode:
 def decode(args: Sequence[str]) -> int:
     """Decode an .npz of indices into a folder of PNGs."""
     asked = parse(Decode, args, "decode")
-    model, _, _ = load_tokenizer_of(asked.run, asked.backend)
+    model, _, run = load_tokenizer_of(asked.run, asked.backend)
     arrays = read_npz(asked.codes)
     indices = _checked_indices(arrays, asked.codes, model)
     names = _checked_names(arrays, asked.codes, len(indices))
     if not asked.overwrite:
         _check_unused(asked.out, names)
     make_ready(asked.backend)
+    _check_grid(indices, asked.codes, model, run)
     batches = track(decoded(model, indices), "decoding", -(-len(indices) // BATCH))
-    for name, image in zip(names, chain.from_iterable(batches), strict=True):
-        path = asked.out / name
-        make_folder(path.parent)
-        save_png(path, image)
+    with picture_folder(asked.out) as write:
+        for name, image in zip(names, chain.from_iterable(batches), strict=True):
+            write(name, image)
     say(f"wrote {len(indices)} pictures into {asked.out}")
     return 0
 
@@ -119,9 +124,12 @@ def _checked_indices(arrays: dict[str, Array], path: Path, model: VQVAE) -> Arra
         )
     indices = arrays.get("indices")
     if indices is None or indices.ndim != 3 or indices.dtype.kind not in "iu":
+        found = ", ".join(arrays) or "nothing"
+        if indices is not None:
+            found = f"indices {indices.shape} {indices.dtype}"
         raise DataError(
-            f"{path} holds {', '.join(arrays) or 'nothing'}, expected whole numbers "
-            "(N,P,Q) under the name indices"
+            f"{path} holds {found}, expected whole numbers (N,P,Q) under the name "
+            "indices"
         )
     most = model.quantizer.num_codes - 1
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) <= most:
@@ -130,6 +138,21 @@ def _checked_indices(arrays: dict[str, Array], path: Path, model: VQVAE) -> Arra
             f"has 0 .. {most}"
         )
     return indices.astype(np.int64)
+
+
+def _check_grid(indices: Array, path: Path, model: VQVAE, run: Run) -> None:
+    """Raise DataError where the model cannot decode grids of this size."""
+    try:
+        if len(indices):
+            model.decode(indices[:1])
+    except ShapeError as error:
+        blank = np.zeros((1, *run.facts["image_shape"]), np.uint8)
+        (codes,) = encoded(model, blank)
+        _, p, q = codes.shape
+        raise DataError(
+            f"{path} holds grids of {indices.shape[1]}×{indices.shape[2]} codes, the "
+            f"model in {run.folder} decodes such of {p}×{q}"
+        ) from error
 
 
 def _checked_names(arrays: dict[str, Array], path: Path, count: int) -> list[str]:

@@ -20,6 +20,7 @@ from tinyvq.cli._parse import (
     check_counts,
     check_picture,
     check_size,
+    make_room,
     parse,
 )
 from tinyvq.cli._sample import labels_of_class
@@ -76,6 +77,7 @@ def complete(args: Sequence[str]) -> int:
     found = part_of(images, asked.which)
     chosen = found.take(pick(len(found), asked.images))
     labels = _labels(trained, images, chosen, asked.class_)
+    make_room(asked.out)
     with counting("drawing codes") as progress:
         made = generation.complete(
             trained.prior,
@@ -147,6 +149,7 @@ def interpolate(args: Sequence[str]) -> int:
             f"an interpolation goes from one image to another: {images.source} gives "
             "only one"
         )
+    make_room(asked.out)
     rows = [
         generation.interpolate(model, pair, asked.steps)
         for pair in _pairs(found, asked.pairs, asked.which.data is not None)

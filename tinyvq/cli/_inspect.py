@@ -22,6 +22,7 @@ from tinyvq.cli._parse import (
     check_counts,
     check_picture,
     check_size,
+    make_room,
     parse,
 )
 from tinyvq.data import pick
@@ -198,6 +199,7 @@ def reconstruct(args: Sequence[str]) -> int:
     model, images = open_autoencoder(asked.run, asked.which, asked.backend)
     found = part_of(images, asked.which).images
     chosen = found[pick(len(found), asked.count)]
+    make_room(asked.out)
     draw_reconstructions(model, chosen, asked.out)
     say(f"wrote {asked.out}")
     return 0

@@ -8,7 +8,9 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import tyro
 from tyro.conf import Positional, arg
 
-from tinyvq.errors import ConfigError
+from tinyvq.errors import ConfigError, FileError
+from tinyvq.files import make_folder
+from tinyvq.messages import either
 from tinyvq.training.options import LARGEST, option
 
 T = TypeVar("T")
@@ -74,7 +76,22 @@ def check_new(out: Path, told: str = "choose another --out") -> None:
         raise ConfigError(f"{out} is there already; {told}")
 
 
+def check_suffix(out: Path | None, *suffixes: str) -> None:
+    """Raise ConfigError where a file would bear the name of another kind."""
+    if out is not None and out.suffix.lower() not in ("", *suffixes):
+        raise ConfigError(f"--out must end in {either(suffixes)}, got {out}")
+
+
 def check_picture(out: Path | None) -> None:
     """Raise ConfigError where a PNG would bear the name of another kind of file."""
-    if out is not None and out.suffix.lower() not in ("", ".png"):
-        raise ConfigError(f"--out must end in .png, got {out}")
+    check_suffix(out, ".png")
+
+
+def make_room(out: Path) -> None:
+    """Make the folder of a file that is to be written: before the work, not after it.
+
+    Raises FileError where that fails, or where something else is in the file's place.
+    """
+    make_folder(out.parent)
+    if out.is_dir():
+        raise FileError(f"cannot write {out}: it is there and is not a file")

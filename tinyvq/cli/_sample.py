@@ -18,13 +18,14 @@ from tinyvq.cli._parse import (
     check_counts,
     check_new,
     check_picture,
+    make_room,
     parse,
 )
+from tinyvq.cli._pictures import picture_folder
 from tinyvq.data import ImageData
 from tinyvq.errors import ConfigError, RunError
-from tinyvq.files import make_folder, new_folder
 from tinyvq.messages import counting, say, track
-from tinyvq.report import image_grid, save_png
+from tinyvq.report import image_grid, reconstruction_picture, save_png
 from tinyvq.training import generation
 from tinyvq.training.generation import Codes, Images, SamplingOptions
 from tinyvq.training.progress import make_ready
@@ -72,19 +73,20 @@ def sample(args: Sequence[str]) -> int:
     if asked.which.data is not None and not asked.nearest:
         raise ConfigError("--data is where --nearest looks: give that, too")
     run = open_run(asked.run)
-    if run.kind in GENERATORS:
-        made, among = _from_noise(asked, rows * columns)
-    elif run.kind == "prior":
-        made, among = _from_prior(asked, rows * columns)
-    else:
+    if run.kind != "prior" and run.kind not in GENERATORS:
         raise RunError(
             f"{asked.run} holds a {run.kind} run, which turns images into codes; new "
             f"images need a prior: tinyvq train prior --tokenizer {asked.run} --out RUN"
         )
-    if among is not None:  # each above the one that is nearest to it: (N,2H,W,C)
+    make_room(asked.out)
+    make = _from_prior if run.kind == "prior" else _from_noise
+    made, among = make(asked, rows * columns)
+    if among is None:
+        picture = image_grid(made, columns)
+    else:
         nearest = among[generation.nearest_images(made, among)]
-        made = np.concatenate([made, nearest], axis=1)
-    save_png(asked.out, image_grid(made, columns))
+        picture = reconstruction_picture(made, nearest, columns)
+    save_png(asked.out, picture)
     say(f"wrote {asked.out}: {rows}×{columns} new images")
     return 0
 
@@ -199,8 +201,9 @@ def augment(args: Sequence[str]) -> int:
             f"the prior in {asked.run} was trained without classes, so its images have "
             "no labels"
         )
-    packed = asked.out.suffix == ".npz"
+    packed = asked.out.suffix.lower() == ".npz"
     check_new(asked.out)
+    make_room(asked.out)
     make_ready(asked.backend)
     # Class by class in turn: the first so many of each are the same for any number.
     labels = np.arange(classes * asked.per_class) % classes
@@ -209,10 +212,8 @@ def augment(args: Sequence[str]) -> int:
         write_npz(asked.out, {"images": made, "labels": labels})
     else:
         names = trained.folder_names
-        with new_folder(asked.out) as out:
+        with picture_folder(asked.out) as write:
             for i, image in enumerate(track(made, "writing", len(made))):
-                folder = out / names[labels[i]]
-                make_folder(folder)
-                save_png(folder / f"{i // classes:05d}.png", image)
+                write(f"{names[labels[i]]}/{i // classes:05d}.png", image)
     say(f"wrote {asked.out}: {asked.per_class} images of each of {classes} classes")
     return 0

@@ -12,12 +12,21 @@ from tinyvq.report._runs import (
     draw_vae_results,
 )
 from tinyvq.report.page import write_page
-from tinyvq.report.pictures import PAPER, WIDTH, image_grid, save_png
+from tinyvq.report.pictures import (
+    PAPER,
+    WIDTH,
+    Picture,
+    image_grid,
+    png_bytes,
+    reconstruction_picture,
+    save_png,
+)
 from tinyvq.report.roofline import roofline_picture
 
 __all__ = [
     "PAPER",
     "WIDTH",
+    "Picture",
     "draw_curve",
     "draw_noise_results",
     "draw_noise_sample",
@@ -28,6 +37,8 @@ __all__ = [
     "draw_sample",
     "draw_vae_results",
     "image_grid",
+    "png_bytes",
+    "reconstruction_picture",
     "roofline_picture",
     "save_png",
     "write_page",

@@ -61,6 +61,11 @@ def reconstruction_picture(
 
 def save_png(path: Path, picture: Picture) -> None:
     """Write a picture (H,W,3) or (H,W,1) as a PNG file, whole or not at all."""
+    write_atomically(path, png_bytes(picture))
+
+
+def png_bytes(picture: Picture) -> bytes:
+    """Pack a picture (H,W,3) or (H,W,1) as the bytes of a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -68,7 +73,7 @@ def save_png(path: Path, picture: Picture) -> None:
     Image.fromarray(picture[..., 0] if grey else picture).save(
         buffer, "PNG", optimize=True
     )
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ def codebook_picture(
     bars.bar(np.arange(len(order)), 100 * share, width=1.0, color=BLUE)
     bars.axhline(100 / len(order), color=ORANGE, lw=1)
     bars.set_title(
-        f"{used} of {len(order)} codes in use; the line is even use", fontsize=11
+        f"{used} of {len(order)} codes used; the line is even use", fontsize=11
     )
     bars.set_ylabel("% of positions")
     bars.set_xlabel("codes, most used first")
