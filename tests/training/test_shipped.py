@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from required import absent
 from training.checkpoint_examples import names
 from training.kind_examples import words_of, write_labelled
 
 from tinyvq.cli import main
-from tinyvq.data import CATALOG, read_picture
+from tinyvq.data import CATALOG, load, locate, read_picture
 from tinyvq.errors import RunError
 from tinyvq.training import shipped
 from tinyvq.training.export import export
@@ -20,6 +21,7 @@ from tinyvq.training.trained import (
     load_autoencoder,
     load_prior,
     load_tokenizer,
+    was_trained_on,
 )
 
 pytestmark = pytest.mark.usefixtures("command_line")
@@ -107,6 +109,15 @@ def test_every_run_that_comes_along_is_fit_to_be_given(
     assert contents(shipped.FOLDER) == before
     licences = (shipped.FOLDER / "README.md").read_text()
     assert "Fashion-MNIST, MIT,\nCopyright (c) 2017 Zalando SE" in licences
+
+
+def test_every_run_that_comes_along_knows_its_images() -> None:
+    for name in shipped.names():
+        run = open_run(Path(name))
+        source = run.facts["data_source"]
+        if locate(source) is None:
+            absent("FASHION_MNIST", f"{source} is not here: tinyvq data fetch {source}")
+        assert was_trained_on(run, load(source)), name
 
 
 @pytest.mark.parametrize("damage", ["not exported", "log", "weights", "place"])
