@@ -143,6 +143,15 @@ def test_a_frozen_leaf_gets_none_from_what_is_computed_later() -> None:
     assert not times(w, w).requires_grad
 
 
+def test_a_leaf_frozen_before_the_backward_pass_gets_none() -> None:
+    x, w = leaf(3.0), leaf(5.0)
+    y = times(x, w)
+    w.requires_grad = False
+    y.backward()
+    assert values_of(x.grad) == [5.0]
+    assert w.grad is None
+
+
 def test_an_op_that_results_in_integers_records_nothing() -> None:
     class Rank(Function):
         def forward(self, ctx: Context, x: Any) -> Any:

@@ -218,7 +218,7 @@ class Tensor:
         given: set[int] = set()
         for node, array in found.items():
             leaf = node.leaf() if node.leaf is not None else None
-            if leaf is None:
+            if leaf is None or not leaf.requires_grad:  # perhaps frozen since
                 continue
             if leaf._node is not node:
                 raise GraphError(
