@@ -95,11 +95,15 @@ class Optimizer:
 
     def reset_rows(self, parameter: Tensor, rows: Array | slice) -> None:
         """Zero the slots of some rows of a parameter: codes that were restarted."""
+        i = self._place_of(parameter)
+        for arrays in self.slots.values():
+            arrays[i][rows] = 0
+
+    def _place_of(self, parameter: Tensor) -> int:
+        """Find a parameter in the list; raise ConfigError where it is not."""
         for i, mine in enumerate(self.parameters):
             if mine is parameter:
-                for arrays in self.slots.values():
-                    arrays[i][rows] = 0
-                return
+                return i
         raise ConfigError(
             f"reset_rows: the parameter {parameter.dtype} {parameter.shape} is none of "
             f"this optimiser's {len(self.parameters)}"
@@ -189,6 +193,21 @@ class Adam(Optimizer):
         *slots: list[Array],
     ) -> None:
         adam_kernel(parameters, gradients, *slots, numbers=self._numbers)
+
+    def reset_rows(self, parameter: Tensor, rows: Array | slice) -> None:
+        """Forget the moments of some rows of a parameter: codes that were restarted.
+
+        Their m is 0, and their v the mean of the other rows' (0 where there are none).
+        The step count t is the whole parameter's: a v that starts from 0 after many
+        steps is not corrected for it, since 1 - β2ᵗ is nearly 1, and so much too small
+        for a while. Under a constant gradient, with betas of 0.9 and 0.999, steps would
+        grow to 6.5 lr.
+        """
+        super().reset_rows(parameter, rows)
+        v = self.slots["v"][self._place_of(parameter)]
+        others = np.ones_like(v, shape=len(v))
+        others[rows] = 0
+        v[rows] = v.sum(axis=0) / np.maximum(others.sum(), 1)
 
 
 class AdamW(Adam):
