@@ -93,6 +93,19 @@ def test_the_colder_the_harder() -> None:
     assert kls[-1] == pytest.approx(math.log(6), rel=tolerance(0.001))
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-37, 1e-45, 1e-300])
+def test_however_cold_the_weights_are_those_of_the_nearest(temperature: float) -> None:
+    codes, values = normal(0, 6, 3), 1e3 * normal(1, 10, 3)
+    quantizer = quantizer_of(codes, temperature=temperature, kl_weight=1.0)
+    z = Tensor(values, requires_grad=True)
+    output = quantizer(z)
+    np.testing.assert_array_equal(output.quantized.numpy(), output.codes.numpy())
+    assert output.loss.item() == pytest.approx(math.log(6), rel=8 * U32)
+    (output.loss + output.quantized.sum()).backward()
+    assert z.grad is not None
+    np.testing.assert_array_equal(z.grad.numpy(), 0)
+
+
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
 def test_the_loss_is_the_weighted_divergence_from_uniform(temperature: float) -> None:
     codes, z = normal(0, 6, 3, dtype="float64"), normal(1, 10, 3, dtype="float64")

@@ -98,16 +98,21 @@ class SoftQuantizer(Module):
             )
 
     def _logits(self, rows: Tensor) -> Tensor:
-        """-|z - e|² / temperature (N, M), but for |z|², the same for all codes.
+        """-|z - e|² / temperature (N, M), but for a number per row: the nearest has 0.
 
-        A softmax does not see that. z and e are counted from the middle of the codes:
-        seen from afar, squared distances would be small differences of large products.
+        A softmax does not see that, and 0 remains 0, however low the temperature. z and
+        e are counted from the middle of the codes: seen from afar, squared distances
+        would be small differences of large products.
         """
         middle = ops.mean(self.codebook.detach(), axis=0)  # (D,)
         z, codes = rows - middle, self.codebook - middle
         products = ops.matmul(z, ops.transpose(codes))  # (N, M)
         lengths = ops.sum(codes * codes, axis=1)  # (M,)
-        return (products * 2.0 - lengths) / self.temperature
+        scores = products * 2.0 - lengths
+        scores = scores - ops.max(scores.detach(), axis=1, keepdims=True)
+        smallest = float(np.finfo(scores.dtype).tiny)  # what is below may become 0
+        with np.errstate(over="ignore"):  # -∞ is the logit of a code without weight
+            return scores / max(self.temperature, smallest)
 
     def lookup(self, indices: Array) -> Tensor:
         """Return the codes of indices (...), NumPy or not: (..., D), constant."""
