@@ -33,6 +33,16 @@ def test_of_equal_largest_pixels_the_first_gets_the_gradient() -> None:
     np.testing.assert_array_equal(x.grad.numpy().reshape(3, 3), wanted)
 
 
+def test_of_pixels_that_are_nan_the_first_gets_the_gradient() -> None:
+    image = np.array([[1, np.nan], [np.nan, 2]], np.float32)
+    x = Tensor(image.reshape(1, 2, 2, 1), requires_grad=True)
+    y = ops.max_pool2d(x, 2)
+    assert np.isnan(y.item())
+    y.backward(np.full((1, 1, 1, 1), 10, np.float32))
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy().reshape(2, 2), [[0, 10], [0, 0]])
+
+
 # Attention.
 
 

@@ -135,6 +135,29 @@ def test_logits_of_minus_infinity_have_no_part_in_the_divergence() -> None:
     assert abs(gradient.sum()) < 1e-6
 
 
+@pytest.mark.parametrize("codes", [2, 1000, 8191, 50_000])
+@pytest.mark.parametrize("gap", [1e-3, 1.0, 8.0, 30.0, 100.0])
+def test_the_divergence_of_one_logit_above_many(codes: int, gap: float) -> None:
+    x = np.zeros((1, codes), np.float32)
+    x[0, codes // 2] = gap
+    y, _ = value_and_gradient(ops.uniform_kl, x, np.ones((), np.float32))
+    far = x.astype(np.float64) - gap
+    total = np.exp(far).sum()
+    exact = (np.exp(far) * far).sum() / total - np.log1p(np.expm1(far).mean())
+    # The two terms, of which one may be the larger, are sums of equal values.
+    terms = abs((np.exp(far) * far).sum() / total) + abs(np.log1p(np.expm1(far).mean()))
+    np.testing.assert_allclose(y, exact, rtol=0, atol=24 * U32 * terms)
+
+
+def test_no_slope_and_no_negative_value_at_infinity() -> None:
+    far = np.array([-np.inf, -1.0, 0.0, 2.0, np.inf], np.float32)
+    y, gradient = value_and_gradient(
+        lambda x: ops.leaky_relu(x, 0.0), far, np.ones_like(far)
+    )
+    np.testing.assert_array_equal(y, [0, 0, 0, 2, np.inf])
+    np.testing.assert_array_equal(gradient, [0, 0, 0, 1, 1])
+
+
 @pytest.mark.parametrize("size", [1e-4, 1.0, 1e18, 1e25, 1e38])
 def test_a_vector_of_any_size_is_brought_to_length_1(size: float) -> None:
     x = (size * Stream(0, "x").uniform((5, 3), -1.0, 1.0)).astype(np.float32)

@@ -42,7 +42,8 @@ class LeakyReLU(Function):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.save(x=x)
-        return np.maximum(x, x * self.slope)  # slope is 0 .. 1
+        # The slope is 0 .. 1; 0 · ∞ would be NaN.
+        return np.maximum(x, x * self.slope if self.slope else 0)
 
     # ∂y/∂x = 1 where x > 0, else slope.
     def backward(self, ctx: Context, gy: Array) -> tuple[Array | None, ...]:

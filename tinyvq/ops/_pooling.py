@@ -78,7 +78,8 @@ class MaxPool2d(Function):
         gx = np.zeros_like(ctx.x)
         left = gy.copy()
         for window in ctx.windows:
-            largest = ctx.x[window] == ctx.y
+            here = ctx.x[window]
+            largest = (here == ctx.y) | np.isnan(here)  # a NaN, too, is the largest
             gx[window] += left * largest
             left[largest] = 0
         return (gx,)

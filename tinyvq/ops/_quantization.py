@@ -185,13 +185,17 @@ class UniformKL(Function):
     def forward(self, ctx: Context, x: Array) -> Array:
         x = x - x.max(axis=-1, keepdims=True)
         p = np.exp(x)
-        p /= p.sum(axis=-1, keepdims=True)
+        total = p.sum(axis=-1, keepdims=True)  # (..., 1), in 1 .. M
+        p /= total
         finite = np.where(p > 0, x, 0)  # 0 · -∞ would be NaN
         average = (p * finite).sum(axis=-1, keepdims=True)  # (..., 1)
         ctx.save(p=p, centred=finite - average)
-        # log M + Σ p log p = Σ p x - log (Σ eˣ / M); written so that it is exact to the
-        # last digits where all x are nearly alike.
-        return (average - np.log1p(np.expm1(x).mean(axis=-1, keepdims=True))).mean()
+        # log M + Σ p log p = Σ p x - log s, s = Σ eˣ / M. Where all x are nearly alike,
+        # s is nearly 1 and s - 1 = Σ (eˣ - 1) / M has the digits; else s itself has.
+        share = total / x.shape[-1]
+        excess = np.expm1(x).mean(axis=-1, keepdims=True)
+        log_share = np.where(share < 0.5, np.log(share), np.log1p(excess))
+        return (average - log_share).mean()
 
     # ∂/∂p_m of Σ p log p is log p_m + 1, and ∂p_m/∂x_j = p_m (δ_mj - p_j), so
     # gx_j = p_j (log p_j - Σ_m p_m log p_m) / rows = p_j (x_j - Σ_m p_m x_m) / rows.
