@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from ops import wrong_calls, wrong_calls_networks
 from ops.wrong_calls import Call, t
@@ -46,24 +47,39 @@ def test_wrong_settings_are_told(call: Call, says: str) -> None:
         call()
 
 
-@pytest.mark.parametrize("dtype", ["int64", "float16", "bool"])
-def test_products_and_norms_take_float32_and_float64_alone(dtype: str) -> None:
-    def x(*shape: int) -> Tensor:
-        return t(*shape, dtype=dtype)
+# Ops that compute with floats, each called with operands of one dtype.
+FLOAT_OPS: dict[str, Callable[[Callable[..., Tensor]], Any]] = {
+    **{
+        op.__name__: lambda x, op=op: op(x(2, 3))
+        for op in (
+            *(ops.exp, ops.log, ops.sqrt, ops.mean, ops.var, ops.uniform_kl),
+            *(ops.relu, ops.leaky_relu, ops.sigmoid, ops.silu, ops.gelu, ops.tanh),
+            *(ops.softplus, ops.softmax, ops.log_softmax, ops.l2_normalize),
+        )
+    },
+    "dropout": lambda x: ops.dropout(x(2), t(2, dtype="bool"), 0.5),
+    "cross_entropy": lambda x: ops.cross_entropy(x(2, 5), np.zeros(2, np.int64)),
+    "avg_pool2d": lambda x: ops.avg_pool2d(x(1, 4, 4, 2), 2),
+    "matmul": lambda x: ops.matmul(x(2, 3), x(3, 4)),
+    "linear": lambda x: ops.linear(x(2, 3), x(3, 4)),
+    "conv2d": lambda x: ops.conv2d(x(1, 3, 3, 2), x(3, 3, 2, 2)),
+    "conv_transpose2d": lambda x: ops.conv_transpose2d(x(1, 3, 3, 2), x(3, 3, 2, 2)),
+    "attention": lambda x: ops.attention(x(1, 1, 2, 3), x(1, 1, 2, 3), x(1, 1, 2, 3)),
+    "group_norm": lambda x: ops.group_norm(x(2, 3, 4), 2, x(4), x(4)),
+    "layer_norm": lambda x: ops.layer_norm(x(2, 4), x(4), x(4)),
+    "batch_norm": lambda x: ops.batch_norm(x(2, 4), x(4), x(4)),
+}
 
-    calls: list[Call] = [
-        lambda: ops.matmul(x(2, 3), x(3, 4)),
-        lambda: ops.linear(x(2, 3), x(3, 4)),
-        lambda: ops.conv2d(x(1, 3, 3, 2), x(3, 3, 2, 2)),
-        lambda: ops.conv_transpose2d(x(1, 3, 3, 2), x(3, 3, 2, 2)),
-        lambda: ops.attention(x(1, 1, 2, 3), x(1, 1, 2, 3), x(1, 1, 2, 3)),
-        lambda: ops.group_norm(x(2, 3, 4), 2, x(4), x(4)),
-        lambda: ops.layer_norm(x(2, 4), x(4), x(4)),
-        lambda: ops.batch_norm(x(2, 4), x(4), x(4)),
-    ]
-    for call in calls:
-        with pytest.raises(TypeError, match=f"must be float32 or float64, got {dtype}"):
-            call()
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "bool"])
+@pytest.mark.parametrize("op", FLOAT_OPS)
+def test_what_computes_with_floats_takes_float32_and_float64_alone(
+    op: str, dtype: str
+) -> None:
+    with pytest.raises(
+        DTypeError, match=rf"^{op}: \w+ must be float32 or float64, got {dtype}$"
+    ):
+        FLOAT_OPS[op](lambda *shape: t(*shape, dtype=dtype))
 
 
 def test_a_slice_out_of_range_is_an_index_error_as_in_numpy() -> None:

@@ -255,7 +255,7 @@ SHAPES: dict[str, list[tuple[Call, str]]] = {
     ],
 }
 
-MIXED = (("float32", "float64"), ("uint8", "uint8"), ("int64", "float32"))
+MIXED = (("float32", "float64"), ("uint8", "uint8"), ("float16", "float16"))
 DTYPES: dict[str, list[tuple[Call, str]]] = {
     **{
         op.__name__: [
@@ -295,14 +295,15 @@ DTYPES: dict[str, list[tuple[Call, str]]] = {
     "reparameterize": [
         (
             lambda: ops.reparameterize(t(2), t(2), t(2, dtype="float64")),
-            "reparameterize: needs two tensors of one float dtype, got float32 and",
+            "reparameterize: needs two tensors of float32 or two of float64, got",
         )
     ],
     **{
         op.__name__: [
             (
                 lambda op=op, a=a, b=b: op(t(2, dtype=a), t(2, dtype=b)),
-                f"{op.__name__}: needs two tensors of one float dtype, got {a} and {b}",
+                f"{op.__name__}: needs two tensors of float32 or two of float64, "
+                f"got {a} and {b}",
             )
             for a, b in MIXED
         ]

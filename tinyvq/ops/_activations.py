@@ -11,8 +11,8 @@ from tinyvq_kernels import silu as silu_kernel
 from tinyvq.errors import ConfigError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._broadcast import add_up
-from tinyvq.ops._doors import axis_of
-from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+from tinyvq.ops._doors import as_floats, axis_of
+from tinyvq.tensor import Operand, Tensor, apply
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ReLU(Function):
 
 def relu(x: Operand) -> Tensor:
     """Rectified linear unit; the gradient at 0 is taken as 0."""
-    return apply(ReLU(), as_tensor(x))
+    return apply(ReLU(), as_floats("relu", x))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def leaky_relu(x: Operand, slope: float = 0.01) -> Tensor:
     """Leaky rectified linear unit; the gradient at 0 is taken as the slope, 0 .. 1."""
     if not 0 <= slope <= 1:
         raise ConfigError(f"leaky_relu: needs 0 <= slope <= 1, got {slope}")
-    return apply(LeakyReLU(float(slope)), as_tensor(x))
+    return apply(LeakyReLU(float(slope)), as_floats("leaky_relu", x))
 
 
 def logistic(x: Array) -> Array:
@@ -81,7 +81,7 @@ class Sigmoid(Function):
 
 def sigmoid(x: Operand) -> Tensor:
     """Logistic function."""
-    return apply(Sigmoid(), as_tensor(x))
+    return apply(Sigmoid(), as_floats("sigmoid", x))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class SiLU(Function):
 
 def silu(x: Operand) -> Tensor:
     """Sigmoid linear unit, also called swish."""
-    return apply(SiLU(), as_tensor(x))
+    return apply(SiLU(), as_floats("silu", x))
 
 
 _LINEAR = 2 * math.sqrt(2 / math.pi)
@@ -152,7 +152,7 @@ def gelu(x: Operand) -> Tensor:
 
     Source: Hendrycks and Gimpel, arXiv:1606.08415.
     """
-    return apply(GELU(), as_tensor(x))
+    return apply(GELU(), as_floats("gelu", x))
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Tanh(Function):
 
 def tanh(x: Operand) -> Tensor:
     """Hyperbolic tangent."""
-    return apply(Tanh(), as_tensor(x))
+    return apply(Tanh(), as_floats("tanh", x))
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Softplus(Function):
 
 def softplus(x: Operand) -> Tensor:
     """Smooth rectifier ln(1 + eˣ)."""
-    return apply(Softplus(), as_tensor(x))
+    return apply(Softplus(), as_floats("softplus", x))
 
 
 @dataclass(frozen=True)
@@ -216,5 +216,5 @@ class Softmax(Function):
 
 def softmax(x: Operand, axis: int = -1) -> Tensor:
     """Normalised exponentials along an axis; they sum to 1."""
-    x = as_tensor(x)
+    x = as_floats("softmax", x)
     return apply(Softmax(axis_of("softmax", x, axis)), x)

@@ -7,7 +7,8 @@ from tinyvq_kernels import attention_grad
 
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+from tinyvq.ops._doors import as_floats
+from tinyvq.tensor import Operand, Tensor, apply
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def attention(q: Operand, k: Operand, v: Operand, *, causal: bool = False) -> Te
     keys up to S - T + t, so the last query sees all (T < S with cached keys).
     Source: Vaswani et al., "Attention is all you need", arXiv:1706.03762, eq. 1.
     """
-    q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
+    q, k = as_floats("attention", q, "q"), as_floats("attention", k, "k")
+    v = as_floats("attention", v, "v")
     fits = (
         q.ndim == k.ndim == v.ndim == 4
         and q.shape[:2] == k.shape[:2] == v.shape[:2]

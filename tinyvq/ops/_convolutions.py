@@ -7,8 +7,8 @@ from tinyvq_kernels import conv2d_input_grad, conv2d_weight_grad, pixel_sums
 
 from tinyvq.errors import ConfigError, ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.ops._doors import whole
-from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+from tinyvq.ops._doors import as_floats, whole
+from tinyvq.tensor import Operand, Tensor, apply
 
 
 def _settings(op: str, stride: int, padding: int, dilation: int) -> tuple[int, ...]:
@@ -86,9 +86,11 @@ def conv2d(
     P = (H + 2·padding - dilation·(R-1) - 1) // stride + 1, and Q alike.
     PyTorch's weight is (K,C,R,S). Raises ShapeError for shapes that do not fit.
     """
-    bias = None if b is None else as_tensor(b)
-    function = Conv2d(*_settings("conv2d", stride, padding, dilation))
-    return apply(function, as_tensor(x), as_tensor(w), bias)
+    op = "conv2d"
+    x, w = as_floats(op, x), as_floats(op, w, "w")
+    bias = None if b is None else as_floats(op, b, "b")
+    function = Conv2d(*_settings(op, stride, padding, dilation))
+    return apply(function, x, w, bias)
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,9 @@ def conv_transpose2d(
     PyTorch's weight is (K,C,R,S), its input channels being K.
     Raises ConfigError unless output_padding < stride, ShapeError where H or W is < 1.
     """
-    y, w = as_tensor(y), as_tensor(w)
     op = "conv_transpose2d"
+    y, w = as_floats(op, y, "y"), as_floats(op, w, "w")
+    bias = None if b is None else as_floats(op, b, "b")
     stride, padding, dilation = _settings(op, stride, padding, dilation)
     (output_padding,) = whole(op, output_padding=output_padding)
     if not 0 <= output_padding < stride:
@@ -174,6 +177,5 @@ def conv_transpose2d(
             f"{op}: y {y.shape} with w {w.shape}, padding={padding} "
             f"would make a {height}×{width} image"
         )
-    bias = None if b is None else as_tensor(b)
     function = ConvTranspose2d((height, width), stride, padding, dilation)
     return apply(function, y, w, bias)

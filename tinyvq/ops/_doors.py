@@ -1,11 +1,25 @@
-"""What ops check at their doors: dtypes that meet, axes, whole numbers."""
+"""What ops check at their doors: dtypes, also those that meet, axes, whole numbers."""
 
 import operator
 from typing import Any
 
 from tinyvq.backends import beside, read
 from tinyvq.errors import ConfigError, DTypeError, ShapeError
-from tinyvq.tensor import Tensor
+from tinyvq.tensor import Operand, Tensor, as_tensor
+
+FLOATS = "fd"  # the characters of float32 and float64
+
+
+def as_floats(op: str, x: Operand, name: str = "x") -> Tensor:
+    """Make a tensor of an operand; raise DTypeError unless it is float32 or float64.
+
+    NumPy computes with others too, but e.g. exp of a uint8 is a float16, and 0 - 1 of
+    the uint8 of images is 255.
+    """
+    x = as_tensor(x)
+    if x.array.dtype.char not in FLOATS:
+        raise DTypeError(f"{op}: {name} must be float32 or float64, got {x.dtype}")
+    return x
 
 
 def same_dtype(op: str, a: Tensor, b: Tensor) -> None:

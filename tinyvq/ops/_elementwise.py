@@ -6,6 +6,7 @@ import numpy as np
 
 from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._doors import as_floats
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 
@@ -25,7 +26,7 @@ class Exp(Function):
 
 def exp(x: Operand) -> Tensor:
     """Exponential."""
-    return apply(Exp(), as_tensor(x))
+    return apply(Exp(), as_floats("exp", x))
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Log(Function):
 
 def log(x: Operand) -> Tensor:
     """Natural logarithm."""
-    return apply(Log(), as_tensor(x))
+    return apply(Log(), as_floats("log", x))
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Sqrt(Function):
 
 def sqrt(x: Operand) -> Tensor:
     """Square root; its gradient at 0 is infinite."""
-    return apply(Sqrt(), as_tensor(x))
+    return apply(Sqrt(), as_floats("sqrt", x))
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def dropout(x: Operand, kept: Operand, p: float) -> Tensor:
     kept  bool, like x: drawn by the caller, True with probability 1 - p
     Source: Srivastava et al., "Dropout", 2014.
     """
-    x, kept = as_tensor(x), as_tensor(kept)
+    x, kept = as_floats("dropout", x), as_tensor(kept)
     if not 0 <= p < 1:
         raise ConfigError(f"dropout: needs p in [0, 1), got {p}")
     if kept.dtype.kind != "b":

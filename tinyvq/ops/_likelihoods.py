@@ -13,7 +13,7 @@ from tinyvq.backends import module_of
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._activations import logistic
-from tinyvq.ops._doors import check_range, tensor_beside
+from tinyvq.ops._doors import as_floats, check_range, tensor_beside
 from tinyvq.ops._losses import same_shape
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
@@ -57,7 +57,7 @@ class LogSoftmax(Function):
 
 def log_softmax(x: Operand) -> Tensor:
     """Log of the normalised exponentials over the last axis."""
-    x = as_tensor(x)
+    x = as_floats("log_softmax", x)
     if x.ndim < 1 or x.shape[-1] < 1:
         raise ShapeError(f"log_softmax: needs x (..., M) with M >= 1, got {x.shape}")
     return apply(LogSoftmax(), x)
@@ -88,9 +88,8 @@ def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
     logits (..., M), targets (...) integers in 0 .. M-1, checked where they live, then
     copied beside the logits: those on a GPU make Python wait for it.
     """
-    logits, targets = as_tensor(logits), as_tensor(targets)
-    if logits.dtype.kind != "f":
-        raise DTypeError(f"cross_entropy: logits must be floats, got {logits.dtype}")
+    logits = as_floats("cross_entropy", logits, "logits")
+    targets = as_tensor(targets)
     if targets.dtype.kind not in "iu":
         raise DTypeError(
             f"cross_entropy: targets must be integers, got {targets.dtype}"

@@ -6,20 +6,21 @@ import numpy as np
 
 from tinyvq.errors import ConfigError, DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
+from tinyvq.ops._doors import FLOATS
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 
 def same_shape(op: str, x: Operand, y: Operand) -> tuple[Tensor, Tensor]:
     """Make tensors of two operands; raise ShapeError where shapes differ or are empty.
 
-    Losses do not broadcast: a missing axis would be a silent mistake. Nor do they take
-    integers: 0 - 1 is 255 in the uint8 of images.
+    Losses do not broadcast: a missing axis would be a silent mistake.
     """
     x = as_tensor(x)
     y = as_tensor(y, like=x)
-    if x.dtype != y.dtype or x.dtype.kind != "f":
+    if x.dtype != y.dtype or x.dtype.char not in FLOATS:
         raise DTypeError(
-            f"{op}: needs two tensors of one float dtype, got {x.dtype} and {y.dtype}"
+            f"{op}: needs two tensors of float32 or two of float64, "
+            f"got {x.dtype} and {y.dtype}"
         )
     if x.shape != y.shape or x.size == 0:
         raise ShapeError(

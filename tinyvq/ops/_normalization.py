@@ -9,10 +9,10 @@ import numpy as np
 from tinyvq_kernels import group_norm as group_norm_kernel
 from tinyvq_kernels import group_norm_grad
 
-from tinyvq.errors import ConfigError, DTypeError, ShapeError
+from tinyvq.errors import ConfigError, ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.ops._doors import whole
-from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+from tinyvq.ops._doors import as_floats, whole
+from tinyvq.tensor import Operand, Tensor, apply
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def _operands(
     op: str, least_axes: int, x: Operand, weight: Operand, bias: Operand, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     require_eps(op, eps)
-    x, weight, bias = as_tensor(x), as_tensor(weight), as_tensor(bias)
+    x = as_floats(op, x)
+    weight, bias = as_floats(op, weight, "weight"), as_floats(op, bias, "bias")
     channels = x.shape[-1:]
     if x.ndim < least_axes or x.size == 0 or not weight.shape == bias.shape == channels:
         wanted = "(N,...,C)" if least_axes == 2 else "(...,C)"
@@ -129,9 +130,7 @@ def l2_normalize(x: Operand, eps: float = 1e-12) -> Tensor:
 
     Those that are shorter than √ε, about, stay shorter than 1; 0 stays 0.
     """
-    x = as_tensor(x)
-    if x.dtype.kind != "f":
-        raise DTypeError(f"l2_normalize: x must be floats, got {x.dtype}")
+    x = as_floats("l2_normalize", x)
     if x.ndim < 1:
         raise ShapeError(f"l2_normalize: needs x (...,D), got {x.shape}")
     require_eps("l2_normalize", eps)

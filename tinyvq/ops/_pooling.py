@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.ops._doors import whole
+from tinyvq.ops._doors import as_floats, whole
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 Window = tuple[slice, slice, slice]
@@ -54,7 +54,7 @@ def avg_pool2d(x: Operand, size: int, stride: int | None = None) -> Tensor:
 
     Pixels at the right and bottom that fill no whole window are left out.
     """
-    x, size, stride = _checked("avg_pool2d", x, size, stride)
+    x, size, stride = _checked("avg_pool2d", as_floats("avg_pool2d", x), size, stride)
     return apply(AvgPool2d(size, stride), x)
 
 

@@ -8,7 +8,8 @@ from tinyvq_kernels import matmul as matmul_kernel
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._broadcast import add_up
-from tinyvq.tensor import Operand, Tensor, apply, as_tensor
+from tinyvq.ops._doors import as_floats
+from tinyvq.tensor import Operand, Tensor, apply
 
 
 def as_rows(x: Array) -> Array:
@@ -41,7 +42,7 @@ class MatMul(Function):
 
 def matmul(a: Operand, b: Operand) -> Tensor:
     """Multiply a (...,I,L) by b (...,L,J) or (L,J) -> (...,I,J)."""
-    return apply(MatMul(), as_tensor(a), as_tensor(b))
+    return apply(MatMul(), as_floats("matmul", a, "a"), as_floats("matmul", b, "b"))
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def linear(x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
 
     PyTorch's weight is the transpose, (K,C).
     """
-    x, w = as_tensor(x), as_tensor(w)
-    bias = None if b is None else as_tensor(b)
+    x, w = as_floats("linear", x), as_floats("linear", w, "w")
+    bias = None if b is None else as_floats("linear", b, "b")
     fits = x.ndim >= 1 and w.ndim == 2 and x.shape[-1] == w.shape[0]
     if not fits or (bias is not None and bias.shape != w.shape[1:]):
         raise ShapeError(

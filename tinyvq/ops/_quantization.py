@@ -12,7 +12,7 @@ from tinyvq_kernels import code_sums
 
 from tinyvq.errors import DTypeError, ShapeError
 from tinyvq.function import Array, Context, Function
-from tinyvq.ops._doors import check_range, same_dtype, tensor_beside
+from tinyvq.ops._doors import as_floats, check_range, same_dtype, tensor_beside
 from tinyvq.ops._losses import same_shape
 from tinyvq.ops._products import as_rows
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
@@ -209,7 +209,7 @@ def uniform_kl(logits: Operand) -> Tensor:
 
     The mean over all rows; 0 where all are equally likely, log M where one is certain.
     """
-    logits = as_tensor(logits)
+    logits = as_floats("uniform_kl", logits, "logits")
     if logits.ndim < 1 or logits.size == 0:
         raise ShapeError(f"uniform_kl: needs logits (..., M), got {logits.shape}")
     return apply(UniformKL(), logits)

@@ -9,7 +9,7 @@ import numpy as np
 from tinyvq.errors import ShapeError
 from tinyvq.function import Array, Context, Function
 from tinyvq.ops._broadcast import add_up
-from tinyvq.ops._doors import axes_of, whole
+from tinyvq.ops._doors import as_floats, axes_of, whole
 from tinyvq.tensor import Operand, Tensor, apply, as_tensor
 
 Axes = tuple[int, ...] | None  # counted from the front; None: all
@@ -70,7 +70,7 @@ class Mean(Function):
 
 def mean(x: Operand, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Average over an axis, several, or all."""
-    x = as_tensor(x)
+    x = as_floats("mean", x)
     axis = axes_of("mean", x, axis)
     if _count(x.shape, axis) == 0:
         raise ShapeError(f"mean: there is nothing to average in shape {x.shape}")
@@ -104,7 +104,7 @@ def var(
     x: Operand, axis: Any = None, keepdims: bool = False, *, correction: int = 0
 ) -> Tensor:
     """Variance over an axis, several, or all; correction=1 makes it unbiased."""
-    x = as_tensor(x)
+    x = as_floats("var", x)
     axis = axes_of("var", x, axis)
     (correction,) = whole("var", correction=correction)
     n = _count(x.shape, axis)
