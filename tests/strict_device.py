@@ -33,9 +33,9 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 # What is used of CuPy; `test_strict_device.py` looks whether CuPy has it, where it can.
 _UFUNCS = """
     absolute add bitwise_and bitwise_or divide equal exp expm1 greater greater_equal
-    invert isfinite isnan less less_equal log log1p log2 logical_and logical_not logical_or
-    matmul maximum minimum multiply negative nextafter not_equal power sign sqrt square
-    subtract tanh
+    invert isfinite isnan less less_equal log log1p log2 logical_and logical_not
+    logical_or matmul maximum minimum multiply negative nextafter not_equal power sign
+    sqrt square subtract tanh
 """
 _FUNCTIONS = """
     argmax argsort bincount broadcast_to clip concatenate copyto count_nonzero
