@@ -58,6 +58,13 @@ def test_far_from_the_origin_nothing_cancels() -> None:
     assert far == coverage_and_density(real, made)
 
 
+def test_an_outlier_costs_the_others_no_digits() -> None:
+    rng = np.random.default_rng(0)
+    real, made = rng.standard_normal((60, 2)), rng.standard_normal((60, 2))
+    real[7] = 1e12
+    assert coverage_and_density(real, made, 3) == by_definition(real, made, 3)
+
+
 @pytest.mark.parametrize(
     ("real", "made", "k", "error", "words"),
     [

@@ -43,8 +43,9 @@ def coverage_and_density(
         )
     if not (np.isfinite(real).all() and np.isfinite(made).all()):
         raise DataError("coverage: a feature is not finite")
-    middle: Array64 = real.mean(axis=0, dtype=np.float64)
-    x: Array64 = real - middle  # or the squares below would cancel
+    # Of the middle, or the squares below would cancel; no outlier moves a median.
+    middle: Array64 = np.median(real.astype(np.float64), axis=0)
+    x: Array64 = real - middle
     y: Array64 = made - middle
     covered = balls = 0
     for first in range(0, len(x), ROWS):
