@@ -59,6 +59,8 @@ def test_methods_are_the_ops() -> None:
     x = Tensor(X)
     for y, wanted in (
         (x.reshape(4), X.reshape(4)),
+        (x.reshape((1, -1)), X.reshape(1, 4)),
+        (x.reshape([4]), X.reshape(4)),
         (x.transpose(), X.T),
         (x.transpose(1, 0), X.T),
         (x.sum(), X.sum()),
@@ -95,7 +97,12 @@ def test_an_op_of_yours_is_kept_from_mixing_floats_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "dtype"), [(0.5, "int64"), (1.0, "bool"), (2, "bool")]
+    ("number", "dtype"),
+    [
+        *[(0.5, "int64"), (1.0, "bool"), (2, "bool")],
+        *[(300, "uint8"), (-1, "uint8"), (np.int64(300), "uint8"), (2**63, "int64")],
+        pytest.param(10**400, "float32", id="10^400-float32"),
+    ],
 )
 def test_a_number_that_would_lose_its_value_is_refused(number: Any, dtype: str) -> None:
     with pytest.raises(DTypeError, match=f"number {number} would lose .* of {dtype}"):

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyvq.errors import GraphError
+from tinyvq.errors import DTypeError, GraphError
 
 Array = Any  # NumPy or CuPy
 
@@ -252,6 +252,26 @@ def as_array(value: Any) -> Array:
     # functions of it differently where the stride is negative.
     backwards = value.shape == (1,) and value.strides[0] < 0
     return value.copy(order="C") if backwards or not flags.c_contiguous else value
+
+
+def number_like(value: float, like: Array) -> Array:
+    """Make an array () of a number, of the dtype of `like` and where that lives.
+
+    Raises DTypeError where the number would lose its value.
+    """
+    kind = "b" if isinstance(value, bool) else "f" if isinstance(value, float) else "i"
+    fits = "biuf".index(kind) <= "biuf".index(like.dtype.kind)
+    if fits and kind == "i":
+        try:
+            like.dtype.type(int(value))
+        except OverflowError:
+            fits = False
+    if not fits:
+        raise DTypeError(
+            f"the number {value} would lose its value in a tensor of {like.dtype}; "
+            "convert the tensor"
+        )
+    return np.full_like(like, value, shape=())
 
 
 def arrays_in(value: Any) -> Iterator[Array]:

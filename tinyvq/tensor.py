@@ -25,6 +25,7 @@ from tinyvq.function import (
     arrays_in,
     as_array,
     first_order_only,
+    number_like,
     observer,
     owner_of,
     reachable,
@@ -283,7 +284,7 @@ class Tensor:
         def __matmul__(self, other: Operand) -> "Tensor": ...
         def __rmatmul__(self, other: Operand) -> "Tensor": ...
         def __getitem__(self, key: Any) -> "Tensor": ...
-        def reshape(self, *shape: int) -> "Tensor": ...  # noqa: D102
+        def reshape(self, *shape: int | Sequence[int]) -> "Tensor": ...  # noqa: D102
         def transpose(self, *axes: int) -> "Tensor": ...  # noqa: D102
         def sum(self, axis: Any = None, keepdims: bool = False) -> "Tensor": ...  # noqa: D102
         def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor": ...  # noqa: D102
@@ -378,21 +379,17 @@ def no_grad() -> Iterator[None]:
 
 
 def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
-    """Take a tensor as it is, wrap an array, and give a number the dtype of `like`."""
+    """Take a tensor as it is, wrap an array, and give a number the dtype of `like`.
+
+    The array is shared, not copied: a change of it before the backward pass goes into
+    the gradient, and is not noticed as one by `mutate` is.
+    """
     if isinstance(value, Tensor):
         return value
     if isinstance(value, NUMBERS):
         if like is None:
             return Tensor(value)
-        kind = (
-            "b" if isinstance(value, bool) else "f" if isinstance(value, float) else "i"
-        )
-        if "biuf".index(kind) > "biuf".index(like.dtype.kind):
-            raise DTypeError(
-                f"the number {value} would lose its value in a tensor of {like.dtype}; "
-                "convert the tensor"
-            )
-        return Tensor.wrap(np.full_like(like.array, value, shape=()))
+        return Tensor.wrap(number_like(value, like.array))
     if not hasattr(value, "dtype"):
         raise DTypeError(
             f"expected a tensor, array or number, got {type(value).__name__}"

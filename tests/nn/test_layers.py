@@ -180,6 +180,13 @@ def test_layers_without_weights_run_their_ops(
     assert_equal(layer(x), op(x))
 
 
+def test_an_empty_batch_is_reshaped_as_its_items_would_be() -> None:
+    assert nn.Reshape(-1)(normal(0, 3, 2)).shape == (0, 6)
+    assert nn.Reshape(2, -1)(normal(0, 6)).shape == (0, 2, 3)
+    with pytest.raises(ShapeError, match="cannot reshape array of size 6"):
+        nn.Reshape(4, -1)(normal(0, 6))
+
+
 def test_layers_within_layers_are_found_by_position() -> None:
     model = nn.Sequential(
         nn.Linear(3, 4), nn.ReLU(), nn.Residual(nn.Tanh(), nn.Linear(4, 4, bias=False))

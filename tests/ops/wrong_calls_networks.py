@@ -184,6 +184,12 @@ DTYPES: dict[str, list[tuple[Call, str]]] = {
 }
 
 CONFIGS: dict[str, list[tuple[Call, str]]] = {
+    "pad": [
+        (
+            lambda: ops.pad(t(2), [(1.9, 0)]),  # type: ignore[list-item]
+            "pad: needs whole numbers, got before=1.9, after=0",
+        )
+    ],
     **{
         op.__name__: [
             (

@@ -207,7 +207,10 @@ class Reshape(Module):
         self.shape = shape
 
     def __call__(self, x: Tensor) -> Tensor:
-        return ops.reshape(x, x.shape[0], *self.shape)
+        shape: tuple[int, ...] = self.shape
+        if x.shape[0] == 0:  # what a -1 stands for, an item tells
+            shape = ops.reshape(np.empty(x.shape[1:], np.bool_), *shape).shape
+        return ops.reshape(x, x.shape[0], *shape)
 
 
 class Sequential(Module):

@@ -29,9 +29,11 @@ class Reshape(Function):
         return (gy.reshape(ctx.shape),)
 
 
-def reshape(x: Operand, *shape: int) -> Tensor:
-    """Give the values another shape; one length may be -1."""
-    return apply(Reshape(shape), as_tensor(x))
+def reshape(x: Operand, *shape: int | Sequence[int]) -> Tensor:
+    """Give the values another shape, lengths or a tuple of them; one may be -1."""
+    given: Any = shape[0] if len(shape) == 1 else shape
+    lengths = tuple(given) if isinstance(given, Sequence) else (given,)
+    return apply(Reshape(lengths), as_tensor(x))
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ class Pad(Function):
 def pad(x: Operand, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     """Pad each axis by (before, after) values."""
     x = as_tensor(x)
-    checked = tuple((int(before), int(after)) for before, after in widths)
+    checked = tuple(
+        (*whole("pad", before=before, after=after),) for before, after in widths
+    )
     if len(checked) != x.ndim or any(b < 0 or a < 0 for b, a in checked):
         raise ShapeError(
             f"pad: needs {x.ndim} pairs (before, after) >= 0 for {x.shape}, "
