@@ -254,7 +254,7 @@ def as_array(value: Any) -> Array:
     return value.copy(order="C") if backwards or not flags.c_contiguous else value
 
 
-def number_like(value: float, like: Array) -> Array:
+def number_like(value: float | np.integer[Any], like: Array) -> Array:
     """Make an array () of a number, of the dtype of `like` and where that lives.
 
     Raises DTypeError where the number would lose its value.

@@ -141,8 +141,8 @@ class Pad(Function):
 def pad(x: Operand, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     """Pad each axis by (before, after) values."""
     x = as_tensor(x)
-    checked = tuple(
-        (*whole("pad", before=before, after=after),) for before, after in widths
+    checked: tuple[Any, ...] = tuple(
+        tuple(whole("pad", before=before, after=after)) for before, after in widths
     )
     if len(checked) != x.ndim or any(b < 0 or a < 0 for b, a in checked):
         raise ShapeError(
