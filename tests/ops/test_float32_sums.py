@@ -67,6 +67,15 @@ def test_the_gradient_of_a_bias() -> None:
     assert_close(gradient_of(lambda b: ops.linear(x, w, b), bias, gy), exact, 1)
 
 
+def test_the_gradient_of_a_convolution_s_bias() -> None:
+    """64 pixels, at most, are added in float32 (LINK of the kernel)."""
+    gy = uniform(1, 256, 256, 2)
+    exact = gy.astype(np.float64).sum(axis=(0, 1, 2))
+    x, w = (Tensor(np.zeros(s, "float32")) for s in ((1, 256, 256, 1), (1, 1, 1, 2)))
+    bias = np.zeros(2, "float32")
+    assert_close(gradient_of(lambda b: ops.conv2d(x, w, b), bias, gy), exact, 64)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
 def test_sums_of_integers_are_exact(dtype: str) -> None:
     x = np.ones((300, 2), dtype)

@@ -28,7 +28,7 @@ def pixel_sums(x: Array) -> Array:
     """Add up x (N,L,C) over all pixels of all images: (C,).
 
     In an order that the shape fixes. On a CPU first within each image, then over
-    images: two short sums round less than one long one.
+    images, and in float64 but for short sums within an image.
     """
     check_floats("pixel_sums", x=x)
     check_rank("pixel_sums", "N,L,C", "x", x)
