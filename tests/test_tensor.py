@@ -1,6 +1,7 @@
 """Tensor: what it holds and shares, its gradients, its operators, its errors."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,18 @@ def test_truth_is_that_of_the_only_value() -> None:
     assert not Tensor([0.0])
     with pytest.raises(ShapeError, match="needs one value"):
         bool(Tensor([1.0, 2.0]))
+
+
+def test_tensors_are_told_apart_by_identity_but_not_compared() -> None:
+    x, twin = leaf(1.0), leaf(1.0)
+    assert len({x: 0, twin: 1, x.detach(): 2}) == 3
+    compare: list[Callable[[], Any]] = [
+        *(lambda: x == twin, lambda: x == 1.0, lambda: x != 1.0),
+        *(lambda: 1.0 in x, lambda: x in [twin]),
+    ]
+    for wrong in compare:
+        with pytest.raises(TypeError, match=r"compare their \.numpy\(\)"):
+            wrong()
 
 
 def test_a_tensor_can_be_walked_row_by_row() -> None:

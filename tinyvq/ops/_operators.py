@@ -12,6 +12,11 @@ from tinyvq.ops._shapes import getitem, reshape, transpose
 from tinyvq.tensor import Tensor
 
 
+def _equal(self: Tensor, other: object) -> bool:
+    """Refuse `==` and `in`, which by default would tell whether it is one object."""
+    raise TypeError("tensors are not compared by ==: compare their .numpy()")
+
+
 def attach() -> None:
     """Give Tensor `+ - * / ** @ []`, and the methods that PyTorch users expect."""
     operators: dict[str, Any] = {
@@ -28,6 +33,7 @@ def attach() -> None:
         "__matmul__": matmul,
         "__rmatmul__": lambda self, other: matmul(other, self),
         "__getitem__": getitem,
+        "__eq__": _equal,
         "reshape": reshape,
         "transpose": transpose,
         "sum": sum,
