@@ -183,6 +183,7 @@ SPECS: tuple[OpSpec, ...] = (
             ari.Sub,
             ari.Div,
             ari.Mul,
+            red.Max,
             red.Mean,
             red.Sum,
             sha.Concatenate,
