@@ -188,8 +188,11 @@ class TorchQuantizer(nn.Module):
 
     def _forget(self, optimizer: Any, rows: torch.Tensor) -> None:
         if optimizer is not None and self.learn == "gradient":
-            for moment in ("exp_avg", "exp_avg_sq"):
-                optimizer.state[self.codebook][moment][rows] = 0
+            state = optimizer.state[self.codebook]
+            others = torch.ones(self.num_codes, dtype=torch.bool, device=rows.device)
+            others[rows] = False
+            state["exp_avg"][rows] = 0
+            state["exp_avg_sq"][rows] = state["exp_avg_sq"][others].mean(0).nan_to_num()
 
 
 def nearest(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
