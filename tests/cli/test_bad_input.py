@@ -59,7 +59,7 @@ def test_images_of_another_size_or_channels_than_the_model_takes(
     size: int, channels: int, message: str, command: str, trained: Path, tmp_path: Path
 ) -> None:
     other = splits(tmp_path / "other.npz", size, channels)
-    out = tmp_path / "out.png"
+    out = tmp_path / ("out.npz" if command == "encode" else "out.png")
     words: dict[str, list[object]] = {
         "evaluate": ["--data", other],
         "reconstruct": ["--data", other, "--out", out],

@@ -115,7 +115,7 @@ def test_evaluate_prints_one_json_object_alone(trained: Path, images: Path) -> N
     found = figures(result)
     assert list(found) == [
         *["mse", "nmse", "psnr_db", "ssim", "perplexity", "corrected_perplexity"],
-        *["codes_used", "codes_total", "bits_per_image", "images"],
+        *["codes_used", "codes_total", "positions", "bits_per_image", "images"],
     ]
     assert result.err == ""
     model, _, run = load_tokenizer(trained)

@@ -152,7 +152,7 @@ def test_without_cupy_no_command_begins(
     for words in (
         ("evaluate", run),
         ("reconstruct", run, "--out", out),
-        ("encode", run, images, "--out", out),
+        ("encode", run, images, "--out", tmp_path / "out.npz"),
         ("decode", run, tmp_path / "codes.npz", "--out", out),
         ("interpolate", run, "--out", out),
     ):

@@ -76,7 +76,7 @@ def test_the_figures_by_name_are_json() -> None:
     figures = evaluate(small_model(), noise(3)).as_dict()
     assert list(figures) == [
         *["mse", "nmse", "psnr_db", "ssim", "perplexity", "corrected_perplexity"],
-        *["codes_used", "codes_total", "bits_per_image", "images"],
+        *["codes_used", "codes_total", "positions", "bits_per_image", "images"],
     ]
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 

@@ -260,6 +260,7 @@ def test_damaged_metrics_are_named_by_their_line(run: Run) -> None:
 # Values that are not finite.
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("due", ["checkpoint", "picture", "validation", "stop"])
 def test_a_spoilt_state_is_never_saved_nor_shown(

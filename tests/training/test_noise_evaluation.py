@@ -30,6 +30,7 @@ def test_each_figure_by_another_way(draws: int) -> None:
         "corrected_perplexity": usage.corrected_perplexity,
         "codes_used": usage.used,
         "codes_total": 6,
+        "positions": draws * 6,
         "draws": draws,
     }
 

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,11 @@ from tinyvq.training import checkpoint, loop
 from tinyvq.training.loop import Schedule, Stopped, train
 from tinyvq.training.run import Run
 
-pytestmark = pytest.mark.usefixtures("command_line")
+pytestmark = pytest.mark.usefixtures("command_line", "ctrl_c_is_heard")
 
 LONG = Schedule(9, log_every=2, validate_every=3, checkpoint_every=5)
 GOES_ON = "checkpoint written; the same command with --resume goes on"
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_is_heard() -> Iterator[None]:
-    """A shell starts what runs in its background with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -154,9 +154,7 @@ def evaluate(model: VQVAE, images: Images) -> Evaluation:
     """Measure the model on images (N,H,W,C) uint8."""
     usage = metrics.CodebookUsage(model.quantizer.num_codes)
     errors = _Errors(images)
-    positions = 0
     for batch, reconstruction, indices in reconstruct(model, images):
-        positions += indices.size
         usage.add(indices)
         errors.add(batch, reconstruction)
     mse = errors.mean("mse")
@@ -169,8 +167,8 @@ def evaluate(model: VQVAE, images: Images) -> Evaluation:
         corrected_perplexity=usage.corrected_perplexity,
         codes_used=usage.used,
         codes_total=model.quantizer.num_codes,
-        positions=positions,
-        bits_per_image=positions
+        positions=usage.total,
+        bits_per_image=usage.total
         / len(images)
         * uniform_bits(model.quantizer.num_codes),
         images=len(images),

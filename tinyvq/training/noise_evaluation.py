@@ -39,18 +39,16 @@ def evaluate_codes(model: NoiseVQGAN, draws: int = DRAWS) -> CodeUse:
     """Count the codes of images from noise, batch by batch; nothing is decoded."""
     usage = metrics.CodebookUsage(model.quantizer.num_codes)
     noise = model.noise(draws, Stream(0, "noise to measure")).array  # (draws,Z)
-    positions = 0
     with evaluating(model), no_grad():
         for first in range(0, draws, BATCH):
             part = Tensor.wrap(noise[first : first + BATCH]).to(model.backend)
             found = model.quantizer(model.dense(part))
             usage.add(on_host(found.indices))
-            positions += found.indices.size
     return CodeUse(
         perplexity=usage.perplexity,
         corrected_perplexity=usage.corrected_perplexity,
         codes_used=usage.used,
         codes_total=model.quantizer.num_codes,
-        positions=positions,
+        positions=usage.total,
         draws=draws,
     )
