@@ -20,7 +20,7 @@ from tinyvq.training.loop import Task, train
 from tinyvq.training.options import ImageOptions, RunOptions, option
 from tinyvq.training.prior import PriorOptions, PriorTask
 from tinyvq.training.progress import make_ready
-from tinyvq.training.run import Run, check_new, create
+from tinyvq.training.run import Run, check_new_run, create
 from tinyvq.training.tokenizer import facts_of, load_images
 from tinyvq.training.trained import (
     images_of,
@@ -192,7 +192,7 @@ def train_kind(name: str, args: Sequence[str]) -> int:
     else:
         asked = parse(shape, args, f"train {name}", what=kind.what)
     if not asked.resume:
-        check_new(asked.out)
+        check_new_run(asked.out)
     options = asked.options
     make_ready(options.backend, training=True)
     run, pictures = run_kind(name, asked.out, options, resume=asked.resume)

@@ -156,7 +156,8 @@ class Pace:
     """Images a second of training alone: what stands between steps does not count."""
 
     def __init__(self) -> None:
-        self._began, self._images = time.perf_counter(), 0
+        self._began = time.perf_counter()
+        self._images = 0
 
     def add(self, images: int) -> None:
         """Count the images of a step."""
@@ -164,9 +165,10 @@ class Pace:
 
     def rate(self) -> float:
         """Compute the images a second since the last time; begin anew."""
-        images, began = self._images, self._began
-        self.__init__()  # type: ignore[misc]
-        return images / (self._began - began)
+        now = time.perf_counter()
+        rate = self._images / (now - self._began)
+        self._began, self._images = now, 0
+        return rate
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -93,11 +93,11 @@ def create(
 
     What a kill left of an attempt to make it is no obstacle.
     """
-    check_new(folder)
+    check_new_run(folder)
     files.make_folder(folder)
     run = Run(folder, kind, dict(options), dict(facts), versions())
     with run.locked():
-        check_new(folder)
+        check_new_run(folder)
         files.make_folder(run.samples)
         files.make_folder(run.checkpoints)
         write_config(run)
@@ -119,7 +119,7 @@ def write_config(run: Run) -> None:
     files.write_atomically(run.folder / CONFIG, text.encode())
 
 
-def check_new(folder: Path) -> None:
+def check_new_run(folder: Path) -> None:
     """Raise RunError where `create` would: to be told before the work it takes."""
     if not os.path.lexists(folder):
         return
