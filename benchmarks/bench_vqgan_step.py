@@ -145,10 +145,16 @@ def compiled_step(
     return or_left_out(theirs(peer, x, CHANNELS_LAST))
 
 
-def peer_of(task: OneBatch, device: str = "cpu", layout: str = CHANNELS_LAST) -> Any:
+def peer_of(
+    task: OneBatch,
+    device: str = "cpu",
+    layout: str = CHANNELS_LAST,
+    capturable: bool = False,
+) -> Any:
     """Make PyTorch's step with the weights of a task: a TorchGANStep.
 
-    layout  of the weights, a name in LAYOUTS
+    layout      of the weights, a name in LAYOUTS
+    capturable  whether a CUDA graph may hold the optimisers' steps
     """
     from benchmarks.peers import LAYOUTS
     from benchmarks.peers.torch_vqgan import TorchGANStep, TorchVQGAN, patchgan_twin
@@ -172,6 +178,7 @@ def peer_of(task: OneBatch, device: str = "cpu", layout: str = CHANNELS_LAST) ->
         eps=options.adaptive_eps,
         lecam=options.lecam_weight,
         matching=options.feature_matching,
+        capturable=capturable,
     )
 
 

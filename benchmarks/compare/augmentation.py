@@ -137,6 +137,7 @@ def sources(runs: Path, quick: bool, seed: int) -> tuple[Path, Split, Split]:
         assert split.labels is not None
         arrays |= {name: split.images, f"{name}_labels": split.labels}
     if not path.exists():
+        runs.mkdir(parents=True, exist_ok=True)
         write_npz(path, arrays)
     return path, train, test
 

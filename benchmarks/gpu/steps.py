@@ -1,5 +1,6 @@
-"""Whole training steps against PyTorch, eager and compiled."""
+"""Whole training steps against PyTorch: eager, compiled, and captured as one graph."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,14 @@ from tinyvq_kernels import Captured, deferred_checks
 from benchmarks import bench_vqgan_step
 from benchmarks.bench_vqvae_step import LR, PLAIN, images
 from benchmarks.gpu.calls import in_tf32
-from benchmarks.gpu.timing import Figures, Run, compare, in_both
+from benchmarks.gpu.timing import (
+    Figures,
+    Run,
+    captured,
+    compare,
+    in_both,
+    products_in,
+)
 from benchmarks.peers.torch_vqvae import twin
 from tinyvq.models import VQVAE
 from tinyvq.optim import Adam
@@ -16,30 +24,49 @@ from tinyvq.tensor import Tensor
 from tinyvq.training.guard import MOVED_WARM
 
 BATCHES = (32, 256)  # of the VQ-VAE's step
+WARM = 4  # steps before one of PyTorch's is captured
 
 
 def vqvae_steps() -> Figures:
-    """The VQ-VAE's training step against PyTorch, eager and compiled."""
+    """Measure the VQ-VAE's training step."""
     found = {}
     for batch in BATCHES:
+        torch.compiler.reset()  # what is compiled for one batch is no use to the next
         x = images(32, 3, batch)
         models = [VQVAE.preset("conv", channels=3, **PLAIN) for _ in range(2)]
-        peers = [twin(models[0], channels=3).cuda() for _ in range(2)]
         given = Tensor(x).to("cuda")
-        ours = [_our_step(model.to("cuda"), given, LR) for model in models]
-        compiled = torch.compile(peers[1], mode="reduce-overhead", dynamic=False)
         tx = torch.from_dlpack(given.array).permute(0, 3, 1, 2)  # channels_last
+
+        def peer(
+            mode: str | None = None,
+            capturable: bool = False,
+            first: VQVAE = models[0],
+            tx: torch.Tensor = tx,
+        ) -> Run:
+            model = twin(first, channels=3).cuda()
+            run = torch.compile(model, mode=mode, dynamic=False) if mode else model
+            return _their_step(model, run, tx, LR, capturable)
+
         contenders: dict[str, Run] = {
-            "tinyvq, captured, float32": ours[0],
-            "tinyvq, captured, TF32": in_tf32(ours[1]),
-            **in_both("PyTorch", _their_step(peers[0], peers[0], tx, LR)),
-            **in_both(
-                "PyTorch compiled, reduce-overhead",
-                _their_step(peers[1], compiled, tx, LR),
-            ),
+            **in_both("PyTorch", peer()),
+            **in_both("PyTorch compiled, reduce-overhead", peer("reduce-overhead")),
+            **_as_graphs("PyTorch", lambda: peer(capturable=True)),
+            **_as_graphs("PyTorch compiled", lambda: peer("default", capturable=True)),
         }
+        ours = [_our_step(model.to("cuda"), given, LR) for model in models]
+        contenders["tinyvq, captured, float32"] = ours[0]
+        contenders["tinyvq, captured, TF32"] = in_tf32(ours[1])
         found[f"batch {batch}"] = compare(contenders)
     return found
+
+
+def _as_graphs(name: str, make: Callable[[], Run]) -> dict[str, Run]:
+    """Make a peer's float32 and TF32 forms, the whole step captured as one graph."""
+    forms: dict[str, Run] = {}
+    for tf32, precision in ((False, "float32"), (True, "TF32")):
+        products_in(tf32)
+        forms[f"{name}, captured, {precision}"] = captured(make(), 1, WARM)
+    return forms
 
 
 def _our_step(model: Any, x: Any, lr: float) -> Run:
@@ -69,19 +96,29 @@ def _our_step(model: Any, x: Any, lr: float) -> Run:
     return step
 
 
-def _their_step(model: Any, forward: Any, x: Any, lr: float) -> Run:
+def _their_step(
+    model: Any, forward: Any, x: Any, lr: float, capturable: bool = False
+) -> Run:
     """Make PyTorch's step: fused Adam, channels_last; nothing is read.
 
-    A compiled forward is captured with its backward; Adam and the codebook are not.
+    By "reduce-overhead" a forward is captured with its backward, Adam and the codebook
+    are not. Where the whole step is captured, what the weights of the codebook's
+    running means add up to stays what it was: it cancels out in the codes.
+
+    ->  a step returns the loss
     """
     model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr, fused=True, capturable=capturable
+    )
 
-    def step() -> None:
+    def step() -> torch.Tensor:
         optimizer.zero_grad()
-        forward(x).loss.backward()
+        loss = forward(x).loss
+        loss.backward()
         optimizer.step()
         model.quantizer.update(optimizer)
+        return loss.detach()
 
     return step
 
@@ -96,14 +133,33 @@ def vqgan_steps() -> Figures:
     task, other = (bench_vqgan_step.task_of(x, backend="cuda") for _ in range(2))
     given = task.images_of_step.array
     tx = torch.from_dlpack(given).permute(0, 3, 1, 2)  # channels_last
-    eager, compiled = (bench_vqgan_step.peer_of(task, "cuda") for _ in range(2))
-    for owner, part in ((compiled.model, "body"), (compiled.judge, "judge")):
-        run = torch.compile(getattr(owner, part), fullgraph=True, dynamic=False)
-        setattr(owner, part, run)
+
+    def peer(compiled: bool = False, capturable: bool = False) -> Any:
+        made = bench_vqgan_step.peer_of(task, "cuda", capturable=capturable)
+        if compiled:
+            for owner, part in ((made.model, "body"), (made.judge, "judge")):
+                run = torch.compile(getattr(owner, part), fullgraph=True, dynamic=False)
+                setattr(owner, part, run)
+        return made
+
+    def unread(compiled: bool) -> Run:
+        made = peer(compiled, capturable=True)
+        return lambda: made.unread(tx, 1.0)[0]
+
+    def read(replay: Run) -> Run:
+        def step() -> list[float]:
+            return replay()[0].tolist()
+
+        return step
+
+    eager, compiled = peer(), peer(compiled=True)
+    graphs = _as_graphs("PyTorch", lambda: unread(False))
+    graphs |= _as_graphs("PyTorch compiled", lambda: unread(True))
     contenders = {
-        "tinyvq, captured, float32": bench_vqgan_step.ours(task),
-        "tinyvq, captured, TF32": in_tf32(bench_vqgan_step.ours(other)),
         **in_both("PyTorch", lambda: eager.step(tx, 1.0)),
         **in_both("PyTorch compiled", lambda: compiled.step(tx, 1.0)),
+        **{name: read(replay) for name, replay in graphs.items()},
+        "tinyvq, captured, float32": bench_vqgan_step.ours(task),
+        "tinyvq, captured, TF32": in_tf32(bench_vqgan_step.ours(other)),
     }
     return {f"batch {bench_vqgan_step.BATCH}": compare(contenders)}

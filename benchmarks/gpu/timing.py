@@ -25,22 +25,28 @@ def milliseconds(run: Run, calls: int) -> float:
     return float(cupy.cuda.get_elapsed_time(begin, end)) / calls
 
 
-def captured(run: Run) -> Run:
+def captured(run: Run, calls: int = REPEATS, warm: int = 1) -> Run:
     """Capture some calls as one CUDA graph, PyTorch's or ours; -> what replays it.
 
     Kernels of some microseconds are over before Python has launched the next: of them
-    only a graph shows the time. What is captured stays alive with the graph.
+    only a graph shows the time. What is captured, and all that it reads, stays alive
+    with the graph.
+
+    warm  how many calls come before, in which a library chooses and allocates
+    ->    a replay returns what the captured calls did
     """
     import torch
 
-    run()
+    for _ in range(warm):
+        run()
     graph = torch.cuda.CUDAGraph()
     stream = torch.cuda.current_stream()
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="relaxed"):
-        kept = [run() for _ in range(REPEATS)]
+        kept = [run() for _ in range(calls)]
 
-    def replay(kept: Any = kept) -> None:
+    def replay(owner: Run = run) -> Any:
         graph.replay()
+        return kept
 
     return replay
 

@@ -187,14 +187,19 @@ class TorchPatchGAN(nn.Module):
 
 
 class TorchLeCAM:
-    """Running means of the verdicts, zero-debiased."""
+    """Running means of the verdicts, zero-debiased; they stay where the verdicts are.
 
-    def __init__(self, decay: float = 0.999) -> None:
-        self.decay, self.weight = decay, 0.0
-        self.real = self.fake = 0.0
+    Changed in place: a CUDA graph of a step writes to the same numbers each time.
+    """
+
+    def __init__(self, device: torch.device, decay: float = 0.999) -> None:
+        self.decay, self.begun = decay, False
+        self.weight, self.real, self.fake = torch.zeros(
+            3, dtype=torch.float64, device=device
+        )
 
     def __call__(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        if self.weight == 0:
+        if not self.begun:
             return (real.sum() + fake.sum()) * 0
         above = F.relu(real - self.fake / self.weight)
         below = F.relu(self.real / self.weight - fake)
@@ -202,9 +207,10 @@ class TorchLeCAM:
 
     def update(self, real: torch.Tensor, fake: torch.Tensor) -> None:
         keep, take = self.decay, 1 - self.decay
-        self.real = keep * self.real + take * real.mean().item()
-        self.fake = keep * self.fake + take * fake.mean().item()
-        self.weight = keep * self.weight + take
+        self.real.mul_(keep).add_(take * real.detach().mean())
+        self.fake.mul_(keep).add_(take * fake.detach().mean())
+        self.weight.mul_(keep).add_(take)
+        self.begun = True
 
 
 class StepMeasures(NamedTuple):
@@ -218,6 +224,7 @@ class TorchGANStep:
     """Both optimisers, and a step of each, with the hinge loss.
 
     weight, eps, lecam, matching   as in `tinyvq.training.vqgan.VQGANOptions`
+    capturable                     whether a CUDA graph may hold the optimisers' steps
     """
 
     def __init__(
@@ -230,21 +237,32 @@ class TorchGANStep:
         eps: float,
         lecam: float,
         matching: float,
+        capturable: bool = False,
     ) -> None:
         self.model, self.judge = model, judge
         self.weight, self.eps = weight, eps
         self.lecam_weight, self.matching = lecam, matching
-        self.lecam = TorchLeCAM()
-        self.adam = torch.optim.Adam(model.parameters(), lr, BETAS, fused=True)
-        self.judge_adam = torch.optim.Adam(
-            judge.parameters(), lr, DISCRIMINATOR_BETAS, fused=True
+        self.lecam = TorchLeCAM(next(model.parameters()).device)
+        self.adam, self.judge_adam = (
+            torch.optim.Adam(
+                side.parameters(), lr, betas, fused=True, capturable=capturable
+            )
+            for side, betas in ((model, BETAS), (judge, DISCRIMINATOR_BETAS))
         )
 
     def step(self, x: torch.Tensor, ramp: float) -> StepMeasures:
+        """Do a step, and read what it measured, at once."""
+        measures, indices = self.unread(x, ramp)
+        loss, adaptive_weight, discriminator_loss = measures.tolist()
+        return StepMeasures(loss, adaptive_weight, discriminator_loss, indices)
+
+    def unread(self, x: torch.Tensor, ramp: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do a step that waits for nothing; -> (3,) what it measured, and indices."""
         kept = [buffer.clone() for buffer in self.judge.buffers()]
         self.judge.requires_grad_(False)  # no gradient that its own step would drop
         output = self.model(x)
-        total, adaptive = output.loss, 0.0
+        total = output.loss.detach().double()
+        adaptive = torch.zeros_like(total)
         roots, gradients = [output.loss], [None]
         if ramp > 0:
             made, last = output.reconstruction, self.model.decoder[-1].weight
@@ -255,7 +273,7 @@ class TorchGANStep:
             (g_rec,) = torch.autograd.grad(wanted, last, retain_graph=True)
             (g_gan,) = torch.autograd.grad(made, last, pull, retain_graph=True)
             ratio = g_rec.double().norm() / (g_gan.double().norm() + self.eps)
-            adaptive = self.weight * min(float(ratio), 1e4)
+            adaptive = self.weight * ratio.clamp(max=1e4)
             weight = ramp * adaptive
             total = total + weight * verdict.detach()
             roots, gradients = [output.loss, made], [None, weight * pull]
@@ -268,7 +286,7 @@ class TorchGANStep:
             buffer.copy_(before)
         self.judge.requires_grad_(True)
         loss = self._judge_step(x, output.reconstruction.detach())
-        return StepMeasures(total.item(), adaptive, loss, output.indices)
+        return torch.stack([total, adaptive, loss.detach().double()]), output.indices
 
     def _verdict(self, made: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         logits, features = self.judge.judge(made)
@@ -280,7 +298,7 @@ class TorchGANStep:
             loss = loss + self.matching * sum(terms) / len(terms)
         return loss
 
-    def _judge_step(self, x: torch.Tensor, made: torch.Tensor) -> float:
+    def _judge_step(self, x: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
         real, fake = self.judge.judge(x)[0], self.judge.judge(made)[0]
         loss = (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
         if self.lecam_weight > 0:
@@ -289,7 +307,7 @@ class TorchGANStep:
         loss.backward()
         self.judge_adam.step()
         self.lecam.update(real, fake)
-        return loss.item()
+        return loss
 
 
 def patchgan_twin(

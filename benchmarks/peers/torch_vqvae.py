@@ -161,7 +161,8 @@ class TorchQuantizer(nn.Module):
             self._forget(optimizer, torch.arange(self.num_codes))
             return
         self.updates += 1
-        counts = torch.bincount(chosen, minlength=self.num_codes).to(vectors.dtype)
+        ones = torch.ones_like(chosen, dtype=vectors.dtype)  # bincount waits for a GPU
+        counts = torch.zeros_like(self.cluster_size).index_add_(0, chosen, ones)
         sums = torch.zeros_like(self.embed_sum).index_add_(0, chosen, vectors)
         self.cluster_size.lerp_(counts, 1 - self.decay)
         self.embed_sum.lerp_(sums, 1 - self.decay)

@@ -289,9 +289,10 @@ def test_steadiness_looks_at_validations_of_the_second_half() -> None:
 
 @pytest.mark.usefixtures("one_thread")
 def test_augmentation_is_measured_once(tmp_path: Path) -> None:
-    words = ["--quick", "--seed", "0", "--runs", str(tmp_path)]
+    runs = tmp_path / "new" / "folder"
+    words = ["--quick", "--seed", "0", "--runs", str(runs)]
     assert augmentation.main(words) == 0
-    path = tmp_path / "results" / "augmentation-0.json"
+    path = runs / "results" / "augmentation-0.json"
     found = json.loads(path.read_text())
     assert len(found["accuracy"]) == 5
     assert all(0 <= share <= 1 for share in found["accuracy"].values())

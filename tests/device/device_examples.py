@@ -33,8 +33,10 @@ RESTARTS = {"restart_below": 0.9, "num_codes": 16}
 TASKS: dict[str, RunOptions] = {
     "vqvae": VQVAEOptions(**OPTIONS["vqvae"]),
     "vqvae restarts": VQVAEOptions(**{**OPTIONS["vqvae"], **RESTARTS}),
+    # So many codes that no vector stands between two: roundings change no choice.
     "vqvae gradient": VQVAEOptions(
-        **{**OPTIONS["vqvae"], **RESTARTS, "quantizer": "gradient", "normalize": True}
+        **{**OPTIONS["vqvae"], **RESTARTS, "num_codes": 12, "normalize": True},
+        quantizer="gradient",
     ),
     "vqvae soft": VQVAEOptions(
         **OPTIONS["vqvae"], quantizer="soft", kl_weight=0.1, cosine=True

@@ -119,7 +119,7 @@ def test_no_check_finds_anything(group: int) -> None:
             assert report.findings == []
 
 
-@pytest.mark.parametrize("most", [1, 1 << 14, 1 << 17, 1 << 28])
+@pytest.mark.parametrize("most", [1, 1 << 14, 1 << 16, 1 << 28])
 def test_the_rung_in_slices(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of 256 rows, of a whole round of the processors, of all rows."""
     z, codes = rows_and_codes("close", 900, 300, 20)
@@ -136,15 +136,43 @@ def test_the_rung_in_slices(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_hopper, "MAXIMA", most)
     expected = tinyvq_kernels.nearest_code(z, codes)
     np.testing.assert_array_equal(gpu_hopper.hopper(z, codes), expected)
-    wanted = {1: 256, 1 << 14: 256, 1 << 17: 512, 1 << 28: 900}[most]
+    wanted = {1: 256, 1 << 14: 256, 1 << 16: 512, 1 << 28: 900}[most]
     assert counts[0] == wanted
     assert sum(counts) == 900
 
 
 def test_more_codes_a_group_where_maxima_are_many() -> None:
-    assert gpu_hopper.group_for(512, 256) == 4
+    assert gpu_hopper.group_for(256, 256) == 4
+    assert gpu_hopper.group_for(1024, 256) == gpu_hopper.group_for(512, 64) == 8
     assert gpu_hopper.group_for(16384, 256) == 16
-    assert gpu_hopper.group_for(16384, 4096) == 4
+    assert gpu_hopper.group_for(16384, 4096) == 8
+
+
+@pytest.mark.parametrize(
+    ("n", "depth", "m", "rung"),
+    [
+        (8192, 64, 512, "hopper"),
+        (8191, 64, 512, "small_depth"),  # few scores
+        (1 << 20, 8, 512, "small_depth"),  # short vectors
+        (1 << 20, 18, 512, "small_depth"),  # rows that are no whole pieces of 16 bytes
+        (1 << 20, 4100, 512, "small_depth"),  # longer than the error bound is for
+    ],
+)
+@pytest.mark.parametrize("processors", [0, 132])
+def test_what_runs_unasked_goes_by_shape_and_device(
+    monkeypatch: pytest.MonkeyPatch,
+    processors: int,
+    n: int,
+    depth: int,
+    m: int,
+    rung: str,
+) -> None:
+    z, codes = (np.broadcast_to(np.float32(0), (rows, depth)) for rows in (n, m))
+    monkeypatch.setattr(gpu_hopper, "_processors_of_hopper", lambda _: processors)
+    for name in ("hopper", "small_depth"):
+        monkeypatch.setattr(gpu_hopper, name, lambda *_, name=name: name)
+    wanted = rung if processors else "small_depth"
+    assert gpu_hopper.by_shape(z, codes) == wanted
 
 
 @dataclass(frozen=True)

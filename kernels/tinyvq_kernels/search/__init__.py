@@ -68,7 +68,7 @@ declare(
         default=True,
     ),
 )
-cuda_ladder("nearest_code", gpu.LADDER | gpu_hopper.LADDER, default="small_depth")
+cuda_ladder("nearest_code", gpu.LADDER | gpu_hopper.LADDER, default="by_shape")
 
 
 def nearest_code(z: Array, codes: Array) -> Array:
