@@ -129,20 +129,28 @@ def compiled_step(
 ) -> Callable[[], tuple[float, ...]]:
     """Make PyTorch's step with model and discriminator, and their backward, compiled.
 
-    The decoder's last layer is not: see `TorchVQGAN.body`.
-
     backend  as torch.compile takes it; "aot_eager" compiles nothing, for a test
     """
     import torch
 
     torch.compiler.reset()  # what is compiled for one case is no use to the next
     peer = peer_of(task)
+    compile_parts(peer, backend)
+    return or_left_out(theirs(peer, x, CHANNELS_LAST))
+
+
+def compile_parts(peer: Any, backend: str = "inductor") -> None:
+    """Compile a peer's model and discriminator, but for the decoder's last layer.
+
+    Why not that: see `TorchVQGAN.body`.
+    """
+    import torch
+
     for owner, name in ((peer.model, "body"), (peer.judge, "judge")):
         run = torch.compile(
             getattr(owner, name), fullgraph=True, dynamic=False, backend=backend
         )
         setattr(owner, name, run)
-    return or_left_out(theirs(peer, x, CHANNELS_LAST))
 
 
 def peer_of(

@@ -29,35 +29,31 @@ WARM = 4  # steps before one of PyTorch's is captured
 
 def vqvae_steps() -> Figures:
     """Measure the VQ-VAE's training step."""
-    found = {}
-    for batch in BATCHES:
-        torch.compiler.reset()  # what is compiled for one batch is no use to the next
-        x = images(32, 3, batch)
-        models = [VQVAE.preset("conv", channels=3, **PLAIN) for _ in range(2)]
-        given = Tensor(x).to("cuda")
-        tx = torch.from_dlpack(given.array).permute(0, 3, 1, 2)  # channels_last
+    return {f"batch {batch}": _vqvae_step(batch) for batch in BATCHES}
 
-        def peer(
-            mode: str | None = None,
-            capturable: bool = False,
-            first: VQVAE = models[0],
-            tx: torch.Tensor = tx,
-        ) -> Run:
-            model = twin(first, channels=3).cuda()
-            run = torch.compile(model, mode=mode, dynamic=False) if mode else model
-            return _their_step(model, run, tx, LR, capturable)
 
-        contenders: dict[str, Run] = {
-            **in_both("PyTorch", peer()),
-            **in_both("PyTorch compiled, reduce-overhead", peer("reduce-overhead")),
-            **_as_graphs("PyTorch", lambda: peer(capturable=True)),
-            **_as_graphs("PyTorch compiled", lambda: peer("default", capturable=True)),
-        }
-        ours = [_our_step(model.to("cuda"), given, LR) for model in models]
-        contenders["tinyvq, captured, float32"] = ours[0]
-        contenders["tinyvq, captured, TF32"] = in_tf32(ours[1])
-        found[f"batch {batch}"] = compare(contenders)
-    return found
+def _vqvae_step(batch: int) -> Figures:
+    torch.compiler.reset()  # what was compiled for another batch is no use to this one
+    x = images(32, 3, batch)
+    model, other = (VQVAE.preset("conv", channels=3, **PLAIN) for _ in range(2))
+    given = Tensor(x).to("cuda")
+    tx = torch.from_dlpack(given.array).permute(0, 3, 1, 2)  # channels_last
+
+    def peer(mode: str | None = None, capturable: bool = False) -> Run:
+        theirs = twin(model, channels=3).cuda()
+        run = torch.compile(theirs, mode=mode, dynamic=False) if mode else theirs
+        return _their_step(theirs, run, tx, LR, capturable)
+
+    contenders: dict[str, Run] = {
+        **in_both("PyTorch", peer()),
+        **in_both("PyTorch compiled, reduce-overhead", peer("reduce-overhead")),
+        **_as_graphs("PyTorch", lambda: peer(capturable=True)),
+        **_as_graphs("PyTorch compiled", lambda: peer("default", capturable=True)),
+    }
+    ours, in_other = (_our_step(m.to("cuda"), given, LR) for m in (model, other))
+    contenders["tinyvq, captured, float32"] = ours
+    contenders["tinyvq, captured, TF32"] = in_tf32(in_other)
+    return compare(contenders)
 
 
 def _as_graphs(name: str, make: Callable[[], Run]) -> dict[str, Run]:
@@ -137,9 +133,7 @@ def vqgan_steps() -> Figures:
     def peer(compiled: bool = False, capturable: bool = False) -> Any:
         made = bench_vqgan_step.peer_of(task, "cuda", capturable=capturable)
         if compiled:
-            for owner, part in ((made.model, "body"), (made.judge, "judge")):
-                run = torch.compile(getattr(owner, part), fullgraph=True, dynamic=False)
-                setattr(owner, part, run)
+            bench_vqgan_step.compile_parts(made)
         return made
 
     def unread(compiled: bool) -> Run:
