@@ -209,6 +209,9 @@ def test_complete_keeps_what_is_given(
         # Half of three rows of codes is rounded to two: eight of twelve of pixels.
         np.testing.assert_array_equal(row[1, :8], row[0, :8])
         assert (row[1, 8:] == 128).all()
+    succeeds(*words[:-1], 5)
+    more = tiles(read_picture(out), 2, 7, SIDE)
+    np.testing.assert_array_equal(more[:, :5], rows)  # and two that are new
     # With all rows given nothing is drawn: three times the reconstruction.
     succeeds(*words, "--keep", 1)
     whole = tiles(read_picture(out), 2, 5, SIDE)

@@ -235,7 +235,7 @@ def test_the_classes_that_images_are_completed_as(
     test = load(str(labelled)).split("test")
     others = tmp_path / "others.npz"
     np.savez(others, test=test.images, test_labels=[0, 1, 2, 3, 0, 1])
-    its_own = test.labels[pick(6, 6)].repeat(2).tolist()
+    its_own = np.tile(test.labels[pick(6, 6)], 2).tolist()
     for more, expected in (
         *[([labelled], its_own), ([labelled, "--class", 1], 12 * [1])],
         *[([own], None), ([own, "--class", 2], 6 * [2]), ([others], None)],

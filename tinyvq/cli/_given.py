@@ -82,13 +82,14 @@ def complete(args: Sequence[str]) -> int:
         made = generation.complete(
             trained.prior,
             trained.tokenizer,
-            chosen.images.repeat(asked.count, axis=0),
-            None if labels is None else labels.repeat(asked.count),
+            # All once, then all again: a larger count begins with the same ones.
+            np.concatenate([chosen.images] * asked.count),
+            None if labels is None else np.tile(labels, asked.count),
             asked.keep,
             asked.sampling,
             on_progress=progress,
-        )  # (images · count,H,W,C)
-    made = made.reshape(len(chosen), asked.count, *made.shape[1:])
+        )  # (count · images,H,W,C)
+    made = made.reshape(asked.count, len(chosen), *made.shape[1:]).swapaxes(0, 1)
     kept = generation.upper_part(chosen.images, asked.keep, trained.prior.grid[0])
     rows = [
         np.concatenate([original[None], upper[None], completions])
