@@ -1,5 +1,6 @@
 """What the textbooks claim, and what the figures say of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -136,6 +137,15 @@ CLAIMS = (
 TWINS = {"vqvae", "vqgan"}
 
 
+def came_out(pairs: Sequence[tuple[float, float]], seeds: int) -> str:
+    """Say what came out of a claim that the first of each pair is less."""
+    if seeds < len(SEEDS):
+        return f"not yet: {seeds} of {len(SEEDS)} seeds"
+    if all(a < b for a, b in pairs):
+        return "supported"
+    return "not supported" if all(a > b for a, b in pairs) else "undecided"
+
+
 def verdict(claim: Claim, found: Results, data: str) -> tuple[str, str] | None:
     """Judge a claim by all seeds -> what came out, and the figures; None if none."""
     first = values(found.get((data, claim.first), []), claim.figure)
@@ -147,14 +157,7 @@ def verdict(claim: Claim, found: Results, data: str) -> tuple[str, str] | None:
     twins = {claim.first, claim.second} == TWINS
     pairs = list(zip(low, high, strict=False) if twins else product(low, high))
     seeds = min(len(first), len(second))
-    if seeds < len(SEEDS):
-        said = f"not yet: {seeds} of {len(SEEDS)} seeds"
-    elif all(a < b for a, b in pairs):
-        said = "supported"
-    elif all(a > b for a, b in pairs):
-        said = "not supported"
-    else:
-        said = "undecided"
+    said = came_out(pairs, seeds)
     sides = f"{spread(first)} against {spread(second)}"
     return said, sides + (f", times {claim.factor}" if claim.factor != 1 else "")
 

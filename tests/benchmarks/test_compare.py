@@ -34,6 +34,7 @@ from benchmarks.compare.records import Results  # noqa: E402
 from benchmarks.compare.weights import TRIED, weights_table  # noqa: E402
 from benchmarks.compare.weights import command as with_weight  # noqa: E402
 from benchmarks.plots import shows  # noqa: E402
+from benchmarks.record import environment  # noqa: E402
 from tinyvq.cli import main as tinyvq  # noqa: E402
 
 __all__ = ["one_thread"]
@@ -299,3 +300,29 @@ def test_augmentation_is_measured_once(tmp_path: Path) -> None:
     written = path.stat().st_mtime_ns
     assert augmentation.main(words) == 0
     assert path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("helped", "said"),
+    [
+        ((0.81, 0.91, 0.71), "supported"),
+        ((0.79, 0.89, 0.69), "not supported"),
+        ((0.81, 0.89, 0.71), "undecided"),
+        ((0.81, 0.91), "not yet: 2 of 3 seeds"),
+    ],
+)
+def test_whether_augmentation_helps_goes_seed_by_seed(
+    helped: tuple[float, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed, (real, both) in enumerate(zip((0.8, 0.9, 0.7), helped, strict=False)):
+        accuracy = {"real alone": real, "real and X": both, "X alone": 1.0}
+        record = {"accuracy": accuracy, "environment": environment()}
+        (tmp_path / f"augmentation-{seed}.json").write_text(json.dumps(record))
+    monkeypatch.setattr(page, "FOLDER", tmp_path)
+    alone, both, only = page.augmentation_table().splitlines()[2:5]
+    assert both.endswith(f"| {said} |")
+    assert alone.endswith("| – |")
+    assert only.endswith("| – |")
