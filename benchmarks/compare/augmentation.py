@@ -26,6 +26,7 @@ from tinyvq import data, ops
 from tinyvq.cli import main as tinyvq
 from tinyvq.cli._codes import write_npz
 from tinyvq.data import Split, batch_indices, read_npz, to_unit
+from tinyvq.files import make_folder
 from tinyvq.messages import say
 from tinyvq.nn import Conv2d, Linear, Module
 from tinyvq.optim import Adam
@@ -137,7 +138,7 @@ def sources(runs: Path, quick: bool, seed: int) -> tuple[Path, Split, Split]:
         assert split.labels is not None
         arrays |= {name: split.images, f"{name}_labels": split.labels}
     if not path.exists():
-        runs.mkdir(parents=True, exist_ok=True)
+        make_folder(runs)
         write_npz(path, arrays)
     return path, train, test
 

@@ -1,6 +1,5 @@
 """Whole training steps against PyTorch: eager, compiled, and captured as one graph."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,14 +8,7 @@ from tinyvq_kernels import Captured, deferred_checks
 from benchmarks import bench_vqgan_step
 from benchmarks.bench_vqvae_step import LR, PLAIN, images
 from benchmarks.gpu.calls import in_tf32
-from benchmarks.gpu.timing import (
-    Figures,
-    Run,
-    captured,
-    compare,
-    in_both,
-    products_in,
-)
+from benchmarks.gpu.timing import Figures, Run, as_graphs, compare, in_both
 from benchmarks.peers.torch_vqvae import twin
 from tinyvq.models import VQVAE
 from tinyvq.optim import Adam
@@ -24,7 +16,6 @@ from tinyvq.tensor import Tensor
 from tinyvq.training.guard import MOVED_WARM
 
 BATCHES = (32, 256)  # of the VQ-VAE's step
-WARM = 4  # steps before one of PyTorch's is captured
 
 
 def vqvae_steps() -> Figures:
@@ -47,22 +38,13 @@ def _vqvae_step(batch: int) -> Figures:
     contenders: dict[str, Run] = {
         **in_both("PyTorch", peer()),
         **in_both("PyTorch compiled, reduce-overhead", peer("reduce-overhead")),
-        **_as_graphs("PyTorch", lambda: peer(capturable=True)),
-        **_as_graphs("PyTorch compiled", lambda: peer("default", capturable=True)),
+        **as_graphs("PyTorch", lambda: peer(capturable=True)),
+        **as_graphs("PyTorch compiled", lambda: peer("default", capturable=True)),
     }
     ours, in_other = (_our_step(m.to("cuda"), given, LR) for m in (model, other))
     contenders["tinyvq, captured, float32"] = ours
     contenders["tinyvq, captured, TF32"] = in_tf32(in_other)
     return compare(contenders)
-
-
-def _as_graphs(name: str, make: Callable[[], Run]) -> dict[str, Run]:
-    """Make a peer's float32 and TF32 forms, the whole step captured as one graph."""
-    forms: dict[str, Run] = {}
-    for tf32, precision in ((False, "float32"), (True, "TF32")):
-        products_in(tf32)
-        forms[f"{name}, captured, {precision}"] = captured(make(), 1, WARM)
-    return forms
 
 
 def _our_step(model: Any, x: Any, lr: float) -> Run:
@@ -100,21 +82,17 @@ def _their_step(
     By "reduce-overhead" a forward is captured with its backward, Adam and the codebook
     are not. Where the whole step is captured, what the weights of the codebook's
     running means add up to stays what it was: it cancels out in the codes.
-
-    ->  a step returns the loss
     """
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(
         model.parameters(), lr, fused=True, capturable=capturable
     )
 
-    def step() -> torch.Tensor:
+    def step() -> None:
         optimizer.zero_grad()
-        loss = forward(x).loss
-        loss.backward()
+        forward(x).loss.backward()
         optimizer.step()
         model.quantizer.update(optimizer)
-        return loss.detach()
 
     return step
 
@@ -147,8 +125,8 @@ def vqgan_steps() -> Figures:
         return step
 
     eager, compiled = peer(), peer(compiled=True)
-    graphs = _as_graphs("PyTorch", lambda: unread(False))
-    graphs |= _as_graphs("PyTorch compiled", lambda: unread(True))
+    graphs = as_graphs("PyTorch", lambda: unread(False))
+    graphs |= as_graphs("PyTorch compiled", lambda: unread(True))
     contenders = {
         **in_both("PyTorch", lambda: eager.step(tx, 1.0)),
         **in_both("PyTorch compiled", lambda: compiled.step(tx, 1.0)),

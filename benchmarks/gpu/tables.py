@@ -4,11 +4,11 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from benchmarks.gpu.timing import Figures
+from benchmarks.gpu.timing import TF32, Figures
 from benchmarks.markdown import NOT_YET, geometric_mean, mean_line, source, table
 from benchmarks.record import RESULTS
 
-PRECISIONS = ("float32", "TF32")
+PRECISIONS = tuple(TF32)
 UNASKED = "tinyvq by_shape"  # the rung that runs where none is asked for
 
 

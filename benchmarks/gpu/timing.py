@@ -8,6 +8,8 @@ import numpy as np
 
 ROUNDS, SECONDS = 7, 0.05  # turns, and about how long one is
 REPEATS = 10  # of a call in a graph
+WARM = 4  # steps before one of PyTorch's is captured
+TF32 = {"float32": False, "TF32": True}  # of a peer's forms: what `products_in` takes
 Run = Callable[[], Any]
 Figures = dict[str, Any]
 
@@ -114,4 +116,16 @@ def in_both(name: str, run: Run) -> dict[str, Run]:
 
         return call
 
-    return {f"{name}, float32": form(False), f"{name}, TF32": form(True)}
+    return {f"{name}, {precision}": form(tf32) for precision, tf32 in TF32.items()}
+
+
+def as_graphs(name: str, make: Callable[[], Run]) -> dict[str, Run]:
+    """Make a peer's float32 and TF32 forms, each one call that is captured as a graph.
+
+    make  what makes the call: each form has weights of its own
+    """
+    forms: dict[str, Run] = {}
+    for precision, tf32 in TF32.items():
+        products_in(tf32)
+        forms[f"{name}, captured, {precision}"] = captured(make(), 1, WARM)
+    return forms

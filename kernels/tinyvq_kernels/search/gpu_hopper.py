@@ -78,8 +78,8 @@ def hopper(z: Array, codes: Array) -> Array:
     Shapes as in the package's contract. On other devices, and where rows are not whole
     pieces of 16 bytes, take `tensor_cores`.
     """
-    processors, (n, depth) = _processors_of_hopper(z), z.shape
-    if not processors or n == 0 or depth % 4 or not 0 < depth <= DEEPEST:
+    processors, n = _processors_for(z), len(z)
+    if not processors or n == 0:
         return tensor_cores(z, codes)
     z, codes = contiguous(z), contiguous(codes)
     packed = pack(codes, group_for(*codes.shape))
@@ -101,9 +101,8 @@ def by_shape(z: Array, codes: Array) -> Array:
     to some hundredths of their length its filter leaves much open: it then takes up to
     four times as long as `small_depth`.
     """
-    n, depth = z.shape
-    suits = depth % 4 == 0 and SHALLOW <= depth <= DEEPEST and n * len(codes) >= FEW
-    if suits and _processors_of_hopper(z):
+    ahead = z.shape[1] >= SHALLOW and len(z) * len(codes) >= FEW
+    if ahead and _processors_for(z):
         return hopper(z, codes)
     return small_depth(z, codes)
 
@@ -180,6 +179,13 @@ def settle(z: Array, packed: Packed, maxima: Array, found: Array) -> None:
             *map(np.int32, (len(z), packed.m, packed.depth, packed.tiles)),
         ),
     )
+
+
+def _processors_for(z: Array) -> int:
+    """Count the multiprocessors that can search for rows like these: 0, or all."""
+    depth = z.shape[1]
+    suits = 0 < depth <= DEEPEST and depth % 4 == 0
+    return _processors_of_hopper(z) if suits else 0
 
 
 def _processors_of_hopper(z: Array) -> int:
